@@ -1,0 +1,50 @@
+# Everything runs from .venv, installed from locks with hashes.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check format bench lock screenshot clean
+
+help:           ## what can be done here
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## install Remit and what it needs into .venv
+$(STAMP): requirements.lock data.lock pyproject.toml
+	@echo "Installing into $(VENV) (pinned, with hashes) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --require-hashes --no-build-isolation -r data.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install   ## the guided tour, on real servers
+	@$(BIN)/remit demo
+
+dev: install    ## the embedded stack and a worker in the foreground
+	@$(BIN)/remit dev
+
+test: install   ## every test, on real servers
+	@$(BIN)/python -m pytest
+
+check: install  ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install  ## governed against ungoverned, in one run; writes bench.json
+	@$(BIN)/python -m benchmarks
+
+lock:           ## pin again what pyproject.toml asks for (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra embedded --extra service --extra otlp --group dev pyproject.toml -o requirements.lock
+
+clean:          ## remove what was installed and generated
+	rm -rf $(VENV) .remit build dist bench.json

@@ -1,0 +1,1 @@
+"""Remit: agents act only within their remit."""
