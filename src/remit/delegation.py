@@ -246,7 +246,7 @@ def _scope(read: Claims) -> Scope:
 
 
 def _public_members(jwk: object) -> dict[str, str]:
-    # Rule 5. A private or unknown member refuses the link; `remit.jose.public_key` then checks the point itself.
+    # Rule 5. A private or unknown member refuses the link; `remit.jose.public_key` then checks the point.
     if type(jwk) is dict and all(type(value) is str for value in jwk.values()):
         match jwk:
             case {"kty": "OKP", "crv": "Ed25519", "x": _} if len(jwk) == 3:

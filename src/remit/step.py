@@ -77,8 +77,8 @@ def request_id(binding: str, step: int) -> str:
 def shown(value: Any) -> str:
     """Return JSON a person can be shown: one line of printable left-to-right text, safe inside a code fence.
 
-    Control characters, bidirectional controls, right-to-left letters and backticks appear as JSON escapes, so what
-    is read is in the order it is signed. For display only: digests are over the raw value.
+    Control characters, bidirectional controls, right-to-left letters and backticks appear as JSON escapes, so
+    what is read is in the order it is signed. For display only: digests are over the raw value.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,192 @@
+"""Chain: delegations from a human down to the agent that acts, verified as one.
+
+- `verify_chain` is every rule that needs no I/O, 1 to 13, in order; the first failure refuses the chain.
+- The root's key comes from the anchors, every other key only from the parent's ``cnf.jwk``.
+- A verified chain never changes: cache it by digest, with `check_time` on each use (time is never cached).
+- Status (14, 17), the presenter (15) and merging (16) are the caller's: one chain is verified at a time.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from hmac import compare_digest
+
+from remit import jose
+from remit.claims import SKEW
+from remit.delegation import MAX_LINKS, TYP, ActionGroups, Delegation, Reference, narrows
+from remit.errors import InvalidDocument
+from remit.jose import PublicKey
+from remit.principals import Principal
+
+MAX_CHAIN = 32 * 1024
+"""Characters of all links together (rule 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A verified chain, root first.
+
+    Args:
+        links: The delegations.
+        jws: Their compact JWS.
+        digest: Names the chain; see `chain_digest`.
+    """
+
+    links: tuple[Delegation, ...]
+    jws: tuple[str, ...]
+    digest: str
+
+    @property
+    def root(self) -> Principal:
+        """The human at the head."""
+        return self.links[0].iss
+
+    @property
+    def leaf(self) -> Delegation:
+        """The last link."""
+        return self.links[-1]
+
+    @property
+    def agent(self) -> Principal:
+        """The only principal that may present this chain."""
+        return self.leaf.delegate
+
+    @property
+    def key(self) -> PublicKey:
+        """The agent's key: signs presentations and the next link."""
+        return jose.public_key(self.leaf.key)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The delegations' ids, root first."""
+        return tuple(link.jti for link in self.links)
+
+    @property
+    def principals(self) -> tuple[Principal, ...]:
+        """The root human, then every delegate."""
+        return (self.root, *(link.delegate for link in self.links))
+
+    @property
+    def reference(self) -> Reference:
+        """What travels in headers."""
+        return Reference(self.leaf.jti, self.digest)
+
+    @property
+    def expires_at(self) -> int:
+        """When its first link expires, seconds."""
+        return min(link.exp for link in self.links)
+
+
+def chain_digest(links: Sequence[str]) -> str:
+    """Return base64url SHA-256 over the links' JWS, root first, joined with newlines."""
+    return _digest("\n".join(links).encode())
+
+
+def parent_hash(parent: str) -> str:
+    """Return the ``par_hash`` a child of this JWS carries: base64url SHA-256 of its signing input."""
+    return _digest(jose.signing_input(parent))
+
+
+def verify_chain(
+    links: Sequence[str], *, anchors: Mapping[str, PublicKey], audience: str, now: int, groups: ActionGroups
+) -> Chain:
+    """Verify a chain by rules 1 to 13.
+
+    Args:
+        links: Compact JWS, root first.
+        anchors: SPIFFE ID of a user → the user's key, from the principal directory.
+        audience: ``remit:<trust-domain>``.
+        now: Seconds.
+        groups: The schema's action hierarchy.
+
+    Raises:
+        InvalidDocument: With the rule's number and a code ``chain.…`` or ``jws.…``.
+    """
+    _check_sizes(links)  # rule 1
+    chain: list[Delegation] = []
+    key = _anchor(links[0], anchors)  # rule 5, the root's key
+    keys = {key.kid}
+    for at, token in enumerate(links):
+        link = Delegation.from_claims(jose.verify(token, typ=TYP, key=key))  # rules 2 to 9
+        _check_link_time(link, now)  # rule 9
+        if at == 0:
+            _check_root(link, key, anchors, audience)  # rules 5, 10, 11, 12
+        else:
+            _check_parent_hash(link, links[at - 1])  # rule 10
+            narrows(chain[-1], link, groups)  # rules 9 to 13
+        chain.append(link)
+        key = jose.public_key(link.key)  # rule 5, the next link's key
+        if key.kid in keys:
+            raise _broken(12, "key-twice", "a key stands twice in the chain")
+        keys.add(key.kid)
+    _check_once(chain)  # rule 12
+    return Chain(tuple(chain), tuple(links), chain_digest(links))
+
+
+def check_time(chain: Chain, now: int) -> None:
+    """Check rule 9 again on a chain verified before.
+
+    Raises:
+        InvalidDocument: ``chain.expired`` or ``chain.not-yet``.
+    """
+    for link in chain.links:
+        _check_link_time(link, now)
+
+
+def _check_sizes(links: Sequence[str]) -> None:
+    if not 1 <= len(links) <= MAX_LINKS:
+        raise _broken(1, "length", f"a chain has 1 to {MAX_LINKS} links")
+    for link in links:
+        jose.check_size(link)
+    if sum(map(len, links)) > MAX_CHAIN:
+        raise _broken(1, "size", f"a chain has at most {MAX_CHAIN} characters")
+
+
+def _anchor(root: str, anchors: Mapping[str, PublicKey]) -> PublicKey:
+    kid = jose.peek_kid(root, typ=TYP)
+    for key in anchors.values():
+        if key.kid == kid:
+            return key
+    raise _broken(5, "anchor", "no known user's key signed the root")
+
+
+def _check_root(link: Delegation, key: PublicKey, anchors: Mapping[str, PublicKey], audience: str) -> None:
+    anchor = anchors.get(link.iss.spiffe_id)
+    if anchor is None or anchor.kid != key.kid:
+        raise _broken(5, "anchor", "the root is not signed by its issuer's key")
+    if link.iss != link.sub:  # `sub` is a user, so the issuer is one too
+        raise _broken(10, "issuer", "the root is not issued by the root human")
+    if link.aud != audience:
+        raise _broken(11, "aud", "the chain is meant for another audience")
+    if link.depth != 0:
+        raise _broken(12, "depth", "the first link is not a root")
+
+
+def _check_parent_hash(link: Delegation, parent: str) -> None:
+    if not compare_digest(link.par_hash or "", parent_hash(parent)):
+        raise _broken(10, "par-hash", "a link was made for another parent")
+
+
+def _check_link_time(link: Delegation, now: int) -> None:
+    if max(link.iat, link.nbf) > now + SKEW:
+        raise _broken(9, "not-yet", f"delegation {link.jti} is not valid yet")
+    if link.exp <= now - SKEW:
+        raise _broken(9, "expired", f"delegation {link.jti} has expired", "Delegate anew.")
+
+
+def _check_once(chain: Sequence[Delegation]) -> None:
+    if len({link.delegate for link in chain}) != len(chain):
+        raise _broken(12, "agent-twice", "an agent stands twice in the chain")
+    if len({link.jti for link in chain}) != len(chain):
+        raise _broken(12, "jti-twice", "a delegation stands twice in the chain")
+
+
+def _digest(data: bytes) -> str:
+    return urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode()
+
+
+def _broken(rule: int, kind: str, message: str, next_action: str = "") -> InvalidDocument:
+    return InvalidDocument(message, code=f"chain.{kind}", rule=rule, next_action=next_action)
