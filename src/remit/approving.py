@@ -1,0 +1,146 @@
+"""Approving: which of the decisions that were sent count for a step.
+
+- A decision counts by its signature, for exactly this request and binding, within its time.
+- Its signer must be live, must not be the root human nor anyone in the chain, and Cedar must permit `approve` now.
+- Approvers are distinct by principal and by key; one person counts once.
+- An approval is consumed in the registry for one step of one run before anything is minted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from remit import jose
+from remit.approvals import Approval, check
+from remit.errors import Held, InvalidDocument, NotLive, Refused, Rejected, RemitError
+from remit.policy import Approvals
+from remit.statements import Status
+
+if TYPE_CHECKING:
+    from remit.attempt import Attempt
+    from remit.chain import Chain
+    from remit.policy import PolicyEngine
+    from remit.registry import Registry
+    from remit.standing import Standing
+
+MOST = 16
+"""Most decisions looked at for one attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A decision that holds, with the key it was signed by."""
+
+    approval: Approval
+    kid: str
+
+
+class Approving:
+    """Verifies, counts and consumes approvals."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        policy: PolicyEngine,
+        standing: Standing,
+        audience: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._standing = standing
+        self._audience = audience
+        self._clock = clock
+
+    async def verify(
+        self, token: str, *, request: str, bound: str, approvers: Sequence[str], chain: Chain, epoch: str
+    ) -> Approved:
+        """Return the decision if it counts for this request.
+
+        Raises:
+            InvalidDocument, NotLive, Refused: It does not count, and why.
+        """
+        signer, key = await self._standing.signer(jose.peek_kid(token, typ="approval+jwt"), epoch=epoch)
+        approval = Approval.from_claims(jose.verify(token, typ="approval+jwt", key=key))
+        if approval.iss != signer:
+            raise InvalidDocument("the approval is not its signer's", code="approval.issuer")
+        check(
+            approval,
+            request=request,
+            binding=bound,
+            audience=self._audience,
+            root=chain.root,
+            principals=chain.principals,
+            now=int(self._clock()),
+        )
+        status = await self._standing.principal(signer, epoch=epoch)
+        if status is not Status.LIVE:
+            raise NotLive(f"{signer.short} is {status.value}", status=status.value, subject=signer.spiffe_id)
+        verdict = self._policy.may_approve(approver=signer, requester=chain.root, approvers=approvers)
+        if verdict.decision != "permit":
+            raise Refused(
+                f"{signer.short} may not approve this",
+                code="approval.not-permitted",
+                next_action=f"Approvers are: {', '.join(approvers) or 'nobody'}.",
+            )
+        return Approved(approval, key.kid)
+
+    async def given(
+        self,
+        attempt: Attempt,
+        *,
+        request: str,
+        bound: str,
+        approvers: Sequence[str],
+        chain: Chain,
+        epoch: str,
+    ) -> tuple[tuple[Approved, ...], tuple[RemitError, ...]]:
+        """Return the approvals of an attempt that hold, one per person and key, and why others do not.
+
+        Raises:
+            Rejected: One of them is a valid no; a no wins over any yes.
+        """
+        held: dict[str, Approved] = {}
+        refused: list[RemitError] = []
+        for token in attempt.approvals[:MOST]:
+            try:
+                one = await self.verify(
+                    token, request=request, bound=bound, approvers=approvers, chain=chain, epoch=epoch
+                )
+            except Held:
+                raise
+            except RemitError as error:
+                refused.append(error)
+                continue
+            if one.approval.decision == "reject":
+                raise Rejected(
+                    f"{one.approval.iss.short} rejected {attempt.call.action} on {attempt.call.resource}",
+                    next_action=one.approval.reason or "",
+                )
+            if not any(other.kid == one.kid for other in held.values()):
+                held.setdefault(one.approval.iss.spiffe_id, one)
+        return tuple(held.values()), tuple(refused)
+
+    def counted(self, approvals: Sequence[Approved]) -> Approvals:
+        """Return what Cedar is told of them: how many people, and their roles."""
+        roles = frozenset(role for one in approvals for role in self._policy.roles_of(one.approval.iss))
+        return Approvals(len(approvals), roles)
+
+    async def consume(self, approvals: Sequence[Approved], *, attempt: Attempt) -> None:
+        """Use the approvals up for this step of this run; a retry of the same step may use them again.
+
+        Raises:
+            Refused: ``approval.used`` when another step or run has used one.
+        """
+        for one in approvals:
+            if not await self._registry.consume_approval(
+                one.approval.jti, binding=one.approval.binding, run=attempt.run, step=attempt.step
+            ):
+                raise Refused(
+                    f"the approval by {one.approval.iss.short} was already used by another step or run",
+                    code="approval.used",
+                    next_action="Ask for a new approval.",
+                )

@@ -1,0 +1,77 @@
+"""What is asked of the authority, and what it answers: plain values that cross a process boundary.
+
+- An `Attempt` names one try of one step: the chain by reference, the execution, the call, the approvals given.
+- A `Grant` is the authority's yes to exactly that attempt, with the credential minted for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from remit.delegation import Reference
+from remit.step import Call
+from remit.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one step.
+
+    Args:
+        reference: The leaf delegation and the digest of its chain.
+        namespace: Temporal namespace. task: Workflow id. run: Run id. first_run: First run id of the execution.
+        activity: Activity id. attempt: Temporal's attempt number, from 1. step: Step number within the task, from 1.
+        tool: Activity type. call: Action, resource and input.
+        credential: Credential profile, or None. cost: Whole budget units.
+        approvals: Approvals given for this step, as compact JWS.
+    """
+
+    reference: Reference
+    namespace: str
+    task: str
+    run: str
+    first_run: str
+    activity: str
+    attempt: int
+    step: int
+    tool: str
+    call: Call
+    credential: str | None = None
+    cost: int = 1
+    approvals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The authority's yes to one attempt; `release` ends it.
+
+    Args:
+        id: UUID of the grant. root, agent: SPIFFE IDs. chain: Delegation ids, root first.
+        verdict: What Cedar said. expires_at: Unix seconds; the chain's expiry.
+        credential: The secret for the tool, or None.
+        lease: What records say of it: ``{"kind", "id", "user", "expires_at"}`` or None.
+    """
+
+    id: str
+    attempt: Attempt
+    root: str
+    agent: str
+    chain: tuple[str, ...]
+    verdict: Verdict
+    expires_at: int
+    credential: Any = field(default=None, repr=False)
+    lease: Mapping[str, Any] | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of a decision somebody sent: accepted, or why not."""
+
+    accepted: bool
+    decision: str = ""
+    approver: str = ""
+    code: str = ""
+    message: str = ""

@@ -1,0 +1,476 @@
+"""The authority: verifies, decides, mints and records. One interface, so that it can run apart from agent code.
+
+One attempt, top to bottom (`authorize`):
+
+1. the chain: loaded by reference, verified once per digest, its times every time;
+2. its standing, and the presenter's proof that it is the leaf agent, in one round trip;
+3. the execution it may be used by;
+4. Cedar, for the agent and for the root human, with the approvals that hold;
+5. budget; 6. approvals consumed; 7. the fenced mint; 8. the audit record, before the tool runs.
+
+Whatever is raised has its audit record; nothing is kept that a failed attempt reserved or minted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from remit import jose
+from remit.approving import Approved, Approving
+from remit.attempt import Admission, Attempt, Grant
+from remit.audit import AuditLog
+from remit.chain import Chain
+from remit.chains import Chains
+from remit.credentials import Credential, Lease, Mint
+from remit.credentials.mint import Occasion
+from remit.delegating import Delegating
+from remit.delegation import Reference, Scope
+from remit.errors import Denied, Held, NeedsApproval, NotLive, Refused, RemitError
+from remit.policy import Approvals, RunContext
+from remit.presentation import Presentation
+from remit.presentation import check as check_presentation
+from remit.standing import Standing, Standpoint
+from remit.step import arguments_digest, binding, request_id
+from remit.telemetry import span
+from remit.verdict import Verdict
+
+if TYPE_CHECKING:
+    from remit.catalogue import Catalogue, CredentialProfile
+    from remit.ledger import Ledger, Reservation
+    from remit.policy import PolicyEngine
+    from remit.registry import Registry
+
+
+@dataclass(slots=True)
+class _Open:
+    """What the authority itself keeps of a grant until it is released."""
+
+    chain: Chain
+    reservation: Reservation
+    lease: Lease | None
+    began: float
+    renewed: float
+    approvals: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The audit record of one attempt while it is being made."""
+
+    attempt: Attempt
+    began: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Authority:
+    """Answers for every attempt.
+
+    Args:
+        registry: Documents, statements, consumed approvals, live leases.
+        policy: The Cedar engine.
+        catalogue: Credential profiles and the trust domain.
+        mint: The fenced mint.
+        ledger: Budgets.
+        audit: Where records go.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        policy: PolicyEngine,
+        catalogue: Catalogue,
+        mint: Mint,
+        ledger: Ledger,
+        audit: AuditLog,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._catalogue = catalogue
+        self._mint = mint
+        self._ledger = ledger
+        self._audit = audit
+        self._clock = clock
+        self.audience = f"remit:{catalogue.trust_domain}"
+        self.standing = Standing(
+            registry,
+            audience=self.audience,
+            stops=lambda who: policy.may_revoke(by=who, owner=None).decision == "permit",
+            clock=clock,
+        )
+        self._chains = Chains(
+            registry, standing=self.standing, audience=self.audience, groups=policy.groups, clock=clock
+        )
+        self._delegating = Delegating(
+            registry=registry,
+            chains=self._chains,
+            standing=self.standing,
+            policy=policy,
+            catalogue=catalogue,
+            audit=audit,
+            audience=self.audience,
+            clock=clock,
+        )
+        self._approving = Approving(
+            registry=registry, policy=policy, standing=self.standing, audience=self.audience, clock=clock
+        )
+        self._open: dict[str, _Open] = {}
+        self._pending: dict[str, Lease] = {}
+
+    async def authorize(self, attempt: Attempt, presentation: Awaitable[str]) -> Grant:
+        """Decide one attempt and mint its credential.
+
+        Args:
+            presentation: The presenter's proof, awaited while the standing is read.
+
+        Raises:
+            InvalidDocument, NotLive, Denied, NeedsApproval, Rejected, OverBudget: A final no for this attempt.
+            Held: Something needed did not answer; try again.
+        """
+        draft = _Draft(attempt, self._clock())
+        with span("remit.authorize", task=attempt.task, step=attempt.step, attempt=attempt.attempt):
+            try:
+                return await self._authorize(attempt, presentation, draft)
+            except RemitError as error:
+                outcome = "held" if isinstance(error, Held) else "refused"
+                self._record(draft, outcome=outcome, error=error)
+                raise
+            except BaseException as error:
+                self._record(draft, outcome="failed", code=type(error).__name__)
+                raise
+
+    async def _authorize(self, attempt: Attempt, presentation: Awaitable[str], draft: _Draft) -> Grant:
+        arguments = arguments_digest(attempt.call)
+        draft.facts |= {"arguments": arguments}
+        with span("remit.verify", delegation=attempt.reference.delegation):
+            answers = await asyncio.gather(self.standing.epoch(), presentation, return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+            epoch, proof = (str(answer) for answer in answers)
+            chain = await self._chains.load(attempt.reference, epoch=epoch)
+            draft.facts |= {
+                "root": chain.root.spiffe_id,
+                "agent": chain.agent.spiffe_id,
+                "chain": list(chain.ids),
+                "digest": chain.digest,
+            }
+            self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
+            await self.standing.require_live(chain, epoch=epoch)
+            await self._chains.require_bound(
+                attempt.reference.delegation,
+                namespace=attempt.namespace,
+                task=attempt.task,
+                first_run=attempt.first_run,
+            )
+        profile = self._profile(attempt.credential)
+        run = RunContext(
+            now=int(self._clock()),
+            step=attempt.step,
+            attempt=attempt.attempt,
+            spent=self._ledger.spent(chain.ids[-1]),
+            cost=attempt.cost,
+        )
+        with span("remit.decide", action=attempt.call.action, resource=attempt.call.resource):
+            verdict, approvals = await self._decide(attempt, chain=chain, run=run, epoch=epoch, draft=draft)
+        reservation = await self._ledger.reserve(
+            [(link.jti, link.scope.budget) for link in chain.links], root=chain.ids[0], cost=attempt.cost
+        )
+        grant = str(uuid.uuid4())
+        lease = None
+        try:
+            await self._approving.consume(approvals, attempt=attempt)
+            if profile is not None:
+                with span("remit.mint", profile=profile.name):
+                    lease = await self._mint.mint(
+                        profile,
+                        occasion=Occasion(grant, attempt.task, attempt.run, attempt.step, attempt.attempt),
+                        chain=chain,
+                        require_live=lambda: self.standing.require_live(chain),
+                    )
+            names = tuple({"id": one.approval.jti, "by": one.approval.iss.spiffe_id} for one in approvals)
+            draft.facts |= {"grant": grant, "approvals": list(names), "lease": lease and lease.evidence}
+            self._record(draft, outcome="permitted")
+        except BaseException:
+            await self._ledger.settle(reservation, spent=0)
+            if lease is not None:
+                await asyncio.shield(self._destroy(grant, lease))
+            raise
+        now = self._clock()
+        self._open[grant] = _Open(chain, reservation, lease, draft.began, now, names)
+        credential: Credential | None = lease and lease.credential
+        return Grant(
+            id=grant,
+            attempt=attempt,
+            root=chain.root.spiffe_id,
+            agent=chain.agent.spiffe_id,
+            chain=chain.ids,
+            verdict=verdict,
+            expires_at=chain.expires_at,
+            credential=credential,
+            lease=lease and lease.evidence,
+            secrets=credential.secrets if credential else (),
+        )
+
+    async def release(self, grant: Grant, *, outcome: str, code: str | None = None) -> None:
+        """End a grant: destroy its lease, settle its budget, record how it went.
+
+        Never raises: what cannot be destroyed now stays recorded, is tried again, and dies by its TTL.
+
+        Args:
+            outcome: ``ok``, ``error``, ``cancelled`` or ``stopped``.
+            code: A stable code or exception type name, when there is one.
+        """
+        held = self._open.pop(grant.id, None)
+        if held is None:
+            return
+        with span("remit.release", outcome=outcome):
+            pending = await self._destroy(grant.id, held.lease) if held.lease else None
+            await self._ledger.settle(held.reservation, spent=grant.attempt.cost)
+            draft = _Draft(
+                grant.attempt,
+                held.began,
+                {
+                    "root": grant.root,
+                    "agent": grant.agent,
+                    "chain": list(grant.chain),
+                    "digest": held.chain.digest,
+                    "arguments": arguments_digest(grant.attempt.call),
+                    "verdict": grant.verdict.decision,
+                    "policies": list(grant.verdict.policies),
+                    "grant": grant.id,
+                    "approvals": list(held.approvals),
+                    "lease": grant.lease,
+                },
+            )
+            self._record(draft, outcome=outcome, code=code, pending=pending)
+
+    async def watch(self, grant: Grant) -> None:
+        """Look whether a running grant's chain is still live, and keep its lease alive while it is.
+
+        Raises:
+            NotLive: It is not: stop the tool. Held: It cannot be known now.
+        """
+        held = self._open.get(grant.id)
+        if held is None:
+            return
+        await self.standing.require_live(held.chain)
+        now = self._clock()
+        if held.lease is not None and held.lease.ttl and now - held.renewed > held.lease.ttl / 3:
+            try:
+                held.lease = await self._mint.renew(held.lease)
+            except Refused:
+                raise NotLive(
+                    "the step's credential was destroyed while it ran",
+                    status="revoked",
+                    subject=grant.chain[-1],
+                ) from None
+            held.renewed = now
+
+    async def status(self, reference: Reference) -> tuple[Standpoint, ...]:
+        """Return the standing of a chain, for a workflow that was told something changed."""
+        epoch = await self.standing.epoch()
+        chain = await self._chains.load(reference, epoch=epoch, timely=False)
+        return await self.standing.of(chain, epoch=epoch)
+
+    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
+        """Tell whether a decision somebody sent counts for a waiting request; consumes nothing."""
+        epoch = await self.standing.epoch()
+        chain = await self._chains.load(reference, epoch=epoch)
+        try:
+            one = await self._approving.verify(
+                token,
+                request=str(request["request"]),
+                bound=str(request["binding"]),
+                approvers=tuple(request["approvers"]),
+                chain=chain,
+                epoch=epoch,
+            )
+        except Held:
+            raise
+        except RemitError as error:
+            self._audit.append({"event": "decision", "delegation": reference.delegation, "outcome": "refused",
+                                "request": request.get("request"), **error.facts()})  # fmt: skip
+            return Admission(accepted=False, code=error.code, message=error.message)
+        self._audit.append(
+            {
+                "event": "decision",
+                "delegation": reference.delegation,
+                "outcome": one.approval.decision,
+                "request": one.approval.request,
+                "approval": one.approval.jti,
+                "by": one.approval.iss.spiffe_id,
+            }
+        )
+        return Admission(accepted=True, decision=one.approval.decision, approver=one.approval.iss.spiffe_id)
+
+    async def delegate(
+        self,
+        *,
+        parent: Reference,
+        agent: str,
+        scope: Scope,
+        expires_in: int,
+        max_depth: int,
+        namespace: str,
+        task: str,
+        signer: jose.Signer,
+    ) -> Reference:
+        """Make the next link of a chain; see `Delegating.delegate`."""
+        return await self._delegating.delegate(
+            parent=parent,
+            agent=agent,
+            scope=scope,
+            expires_in=expires_in,
+            max_depth=max_depth,
+            namespace=namespace,
+            task=task,
+            signer=signer,
+            spent=self._ledger.spent(parent.delegation),
+        )
+
+    async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
+        """Let a waiting task go on under a fresh delegation; see `Delegating.adopt`."""
+        await self._delegating.adopt(namespace=namespace, task=task, first_run=first_run, old=old, new=new)
+
+    async def allow(self, reference: Reference, *, task: str) -> None:
+        """Let a child execution of this task use the same delegation; see `Delegating.allow`."""
+        await self._delegating.allow(reference, task=task)
+
+    async def close(self) -> None:
+        """Destroy what is still held, give back unused budget, close the audit log."""
+        for grant, held in list(self._open.items()):
+            if held.lease is not None:
+                await self._destroy(grant, held.lease)
+        await self._ledger.close()
+        self._audit.close()
+
+    def _require_presenter(self, proof: str, *, attempt: Attempt, chain: Chain, arguments: str) -> None:
+        key = jose.public_key(chain.leaf.key)
+        presented = Presentation.from_claims(jose.verify(proof, typ="presentation+jwt", key=key))
+        check_presentation(
+            presented,
+            agent=chain.agent,
+            audience=self.audience,
+            delegation=attempt.reference.delegation,
+            digest=chain.digest,
+            workflow=attempt.task,
+            run=attempt.run,
+            activity=attempt.activity,
+            attempt=attempt.attempt,
+            arguments=arguments,
+            now=int(self._clock()),
+        )
+
+    def _profile(self, name: str | None) -> CredentialProfile | None:
+        if name is None:
+            return None
+        profile = self._catalogue.credentials.get(name)
+        if profile is None:
+            raise Refused(
+                f"the catalogue has no credential profile {name!r}",
+                code="credential.unknown",
+                next_action=f"Profiles are: {', '.join(sorted(self._catalogue.credentials))}.",
+            )
+        return profile
+
+    async def _decide(
+        self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, draft: _Draft
+    ) -> tuple[Verdict, tuple[Approved, ...]]:
+        """Ask Cedar as things stand; when a person is needed, count the approvals given and ask again."""
+        approvals: tuple[Approved, ...] = ()
+        refused: tuple[RemitError, ...] = ()
+        verdict = self._policy.decide(chain=chain, call=attempt.call, run=run, approvals=Approvals(0, frozenset()))
+        bound = ""
+        if verdict.decision == "needs-approval":
+            bound = binding(task=attempt.task, run=attempt.first_run, delegation=chain.leaf.jti, call=attempt.call)
+            request = request_id(bound, attempt.step)
+            approvals, refused = await self._approving.given(
+                attempt, request=request, bound=bound, approvers=verdict.approvers, chain=chain, epoch=epoch
+            )
+            if approvals:
+                verdict = self._policy.decide(
+                    chain=chain, call=attempt.call, run=run, approvals=self._approving.counted(approvals)
+                )
+        draft.facts |= {"verdict": verdict.decision, "policies": list(verdict.policies)}
+        if verdict.decision == "deny":
+            raise Denied(
+                verdict.reason or f"policy denies {attempt.call.action} on {attempt.call.resource}",
+                policies=verdict.policies,
+                next_action="Look the policies up with `remit explain`; what is delegated bounds what an agent may do.",
+            )
+        if verdict.decision == "needs-approval":
+            raise NeedsApproval(
+                f"{attempt.call.action} on {attempt.call.resource} needs approval by {', '.join(verdict.approvers)}",
+                request={
+                    "request": request_id(bound, attempt.step),
+                    "binding": bound,
+                    "action": attempt.call.action,
+                    "resource": attempt.call.resource,
+                    "input": dict(attempt.call.input),
+                    "approvers": list(verdict.approvers),
+                    "policies": list(verdict.policies),
+                    "wait": verdict.wait,
+                    "refused": [{"code": error.code, "message": error.message} for error in refused],
+                },
+                next_action="Somebody with one of these roles runs `remit approve`.",
+            )
+        return verdict, approvals
+
+    async def _destroy(self, grant: str, lease: Lease) -> str | None:
+        """Destroy a lease; keep it for the next try when OpenBao cannot do it now."""
+        pending = await self._mint.destroy(lease)
+        if pending is None:
+            self._pending.pop(grant, None)
+        else:
+            self._pending[grant] = lease
+        return pending
+
+    async def retry_pending(self) -> int:
+        """Try again to destroy what could not be destroyed; return how many are still pending."""
+        for grant, lease in list(self._pending.items()):
+            await self._destroy(grant, lease)
+        return len(self._pending)
+
+    def _record(
+        self,
+        draft: _Draft,
+        *,
+        outcome: str,
+        code: str | None = None,
+        error: RemitError | None = None,
+        pending: str | None = None,
+    ) -> None:
+        attempt = draft.attempt
+        record: dict[str, Any] = {
+            "event": "attempt",
+            "namespace": attempt.namespace,
+            "task": attempt.task,
+            "run": attempt.run,
+            "step": attempt.step,
+            "activity": attempt.activity,
+            "attempt": attempt.attempt,
+            "tool": attempt.tool,
+            "action": attempt.call.action,
+            "resource": attempt.call.resource,
+            "delegation": attempt.reference.delegation,
+            "policy_set": self._policy.digest,
+            **draft.facts,
+            "outcome": outcome,
+            "ms": round((self._clock() - draft.began) * 1000, 2),
+        }
+        if error is not None:
+            record |= {"code": error.code, "message": error.message}
+            if isinstance(error, Denied) and "policies" not in record:
+                record["policies"] = list(error.policies)
+        if code:
+            record["code"] = code
+        if pending:
+            record["pending"] = pending
+        self._audit.append(record)

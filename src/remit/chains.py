@@ -1,0 +1,112 @@
+"""Chains by reference: loaded, verified, and tied to the execution they were made for.
+
+- Links are immutable and their signatures and narrowing are verified once per digest and anchor; times every time.
+- A delegation belongs to the execution it was made for, and to children that execution allowed: a reference copied
+  elsewhere opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from remit import jose
+from remit.chain import Chain, check_time, verify_chain
+from remit.errors import NotLive, Refused
+
+if TYPE_CHECKING:
+    from remit.delegation import ActionGroups, Reference
+    from remit.registry import Registry
+    from remit.standing import Standing
+
+DELEGATION = "delegation+jwt"
+CACHED = 10_000
+
+
+class Chains:
+    """Loads chains.
+
+    Args:
+        audience: The audience every link must carry.
+        groups: What each action or group stands under.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        standing: Standing,
+        audience: str,
+        groups: ActionGroups,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._standing = standing
+        self._audience = audience
+        self._groups = groups
+        self._clock = clock
+        self._verified: dict[tuple[str, str], Chain] = {}
+        self._bound: set[tuple[str, str, str]] = set()
+
+    async def load(self, reference: Reference, *, epoch: str, timely: bool = True) -> Chain:
+        """Return the verified chain a reference names.
+
+        Args:
+            epoch: An epoch read for this question.
+            timely: Whether its times must hold now.
+
+        Raises:
+            NotLive: The registry does not have it. InvalidDocument: A rule is broken.
+        """
+        links = await self._registry.links(reference)
+        if links is None:
+            raise NotLive(
+                f"there is no delegation {reference.delegation}",
+                status="revoked",
+                subject=reference.delegation,
+                next_action="Delegate anew and run `remit resume TASK`.",
+            )
+        root, anchor = await self._standing.signer(jose.peek_kid(links[0], typ=DELEGATION), epoch=epoch)
+        key = (reference.digest, anchor.kid)
+        chain = self._verified.get(key)
+        if chain is None:
+            chain = verify_chain(
+                links, anchors={root.spiffe_id: anchor}, audience=self._audience, now=None, groups=self._groups
+            )
+            if len(self._verified) >= CACHED:
+                self._verified.clear()
+            self._verified[key] = chain
+        if timely:
+            check_time(chain, int(self._clock()))
+        return chain
+
+    async def extended(self, links: Sequence[str], *, epoch: str) -> Chain:
+        """Return the verified chain of links that are not stored yet, its times checked now."""
+        root, anchor = await self._standing.signer(jose.peek_kid(links[0], typ=DELEGATION), epoch=epoch)
+        return verify_chain(
+            links,
+            anchors={root.spiffe_id: anchor},
+            audience=self._audience,
+            now=int(self._clock()),
+            groups=self._groups,
+        )
+
+    async def require_bound(self, delegation: str, *, namespace: str, task: str, first_run: str) -> None:
+        """Return only if this execution may present the delegation.
+
+        Raises:
+            Refused: ``delegation.other-task``.
+        """
+        key = (delegation, task, first_run)
+        if key in self._bound:
+            return
+        if not await self._registry.bind_run(delegation, namespace=namespace, workflow_id=task, first_run_id=first_run):
+            raise Refused(
+                "this delegation belongs to another execution",
+                code="delegation.other-task",
+                next_action="Delegate for this task.",
+            )
+        if len(self._bound) >= CACHED:
+            self._bound.clear()
+        self._bound.add(key)

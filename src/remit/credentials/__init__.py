@@ -1,0 +1,17 @@
+"""Credentials: minted for one attempt behind a fence, destroyed when it ends."""
+
+from remit.credentials.credential import CREDENTIAL, Credential, current_credential
+from remit.credentials.mint import Lease, Mint
+from remit.credentials.scrub import REDACTED, holds, scrub, scrub_text
+
+__all__ = [
+    "CREDENTIAL",
+    "REDACTED",
+    "Credential",
+    "Lease",
+    "Mint",
+    "current_credential",
+    "holds",
+    "scrub",
+    "scrub_text",
+]

@@ -1,0 +1,299 @@
+"""The fenced mint: a credential exists only if its chain is still live *after* it was made.
+
+Order, and why (revoking while a credential is being made otherwise leaves it alive until its TTL):
+
+1. the caller has seen the chain live; 2. log in to OpenBao with a signed step token; 3. record the accessor, so that
+a revoker finds it; 4. read the credential; 5. look the login up and ask for the chain's standing again; 6. only if both
+are alive hand the credential over, otherwise destroy it and refuse.
+
+- Dying between any two lines leaves at most a login whose TTL is a minute, recorded or not yet used.
+- Whatever fails after the login ends it; what cannot be ended now is reported as pending, never forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from remit import jose
+from remit.credentials.credential import Credential
+from remit.errors import Held, NotLive, Refused, RemitError
+from remit.presentation import access_token_claims, step_token_claims
+
+if TYPE_CHECKING:
+    from remit.catalogue import CredentialProfile
+    from remit.chain import Chain
+    from remit.registry import Registry
+    from remit.vault import StepLogin, Vault
+
+STEP_TOKEN_SECONDS = 10
+"""Lifetime of the signed step token that logs a step in."""
+DOWNSTREAM_SECONDS = 120
+"""Longest lifetime of a downstream access token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a credential is minted for: one attempt of one step.
+
+    Args:
+        grant: Id of the grant, a UUID.
+        task: Workflow id. run: Run id. step: Step number. attempt: Attempt number.
+    """
+
+    grant: str
+    task: str
+    run: str
+    step: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A credential and what destroys it."""
+
+    occasion: Occasion
+    root: str
+    credential: Credential
+    login: StepLogin | None = field(default=None, repr=False)
+    lease_id: str | None = field(default=None, repr=False)
+    ttl: int = 0
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """Return what records may say of it: kind, user, expiry and the hash of its id."""
+        identity = self.lease_id or (self.login.accessor if self.login else self.occasion.grant)
+        return {
+            "kind": self.credential.kind,
+            "id": "sha256:" + hashlib.sha256(identity.encode()).hexdigest(),
+            "user": self.credential.user,
+            "expires_at": self.credential.expires_at,
+        }
+
+
+class Mint:
+    """Mints and destroys credentials.
+
+    Args:
+        vault: OpenBao with the authority's own session.
+        registry: Where live logins are recorded.
+        steps: Signs step tokens. tokens: Signs downstream access tokens.
+        issuer: ``iss`` of both, the authority's SPIFFE ID.
+        postgres: Connection strings without user, by the mount that makes their users.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        registry: Registry,
+        steps: jose.Signer,
+        tokens: jose.Signer,
+        issuer: str,
+        postgres: Mapping[str, str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._vault = vault
+        self._registry = registry
+        self._steps = steps
+        self._tokens = tokens
+        self._issuer = issuer
+        self._postgres = postgres
+        self._clock = clock
+
+    async def mint(
+        self,
+        profile: CredentialProfile,
+        *,
+        occasion: Occasion,
+        chain: Chain,
+        require_live: Callable[[], Awaitable[None]],
+    ) -> Lease:
+        """Mint one credential behind the fence.
+
+        Args:
+            require_live: Reads the chain's standing anew and raises `NotLive` unless every link and principal is live.
+
+        Raises:
+            NotLive: The chain stopped being live meanwhile; nothing is left.
+            Held: OpenBao did not answer; whatever was made is ended or recorded for the reaper.
+        """
+        if profile.kind == "token":
+            return await self._downstream(profile, occasion=occasion, chain=chain, require_live=require_live)
+        login = await self._log_in(profile, occasion=occasion, chain=chain)
+        root = chain.ids[0]
+        try:
+            await self._registry.record_lease(
+                root,
+                occasion.grant,
+                {
+                    "accessor": login.accessor,
+                    "chain": list(chain.ids),
+                    "principals": [principal.spiffe_id for principal in chain.principals],
+                    "task": occasion.task,
+                    "run": occasion.run,
+                    "step": occasion.step,
+                    "attempt": occasion.attempt,
+                    "kind": profile.kind,
+                    "mount": profile.path.split("/", 1)[0],
+                },
+            )
+            session = self._vault.as_token(login.token)
+            made = await session.read(profile.path)
+            if made is None:
+                raise Refused(
+                    f"OpenBao has nothing at {profile.path}",
+                    code="credential.absent",
+                    next_action="Run `remit bootstrap`, or store the secret there.",
+                )
+            lease = self._lease(profile, made, login=login, occasion=occasion, root=root, chain=chain)
+        except BaseException:
+            await asyncio.shield(self._end_login(login, root=root, grant=occasion.grant))
+            raise
+        try:
+            # The fence: whoever revokes from here on finds the accessor recorded; whoever did before is seen now.
+            await asyncio.gather(session.read("auth/token/lookup-self"), require_live())
+        except BaseException as error:
+            await asyncio.shield(self.destroy(lease))
+            if isinstance(error, Refused) and not isinstance(error, NotLive):
+                raise NotLive(
+                    "the step's login was ended while its credential was made",
+                    status="revoked",
+                    subject=chain.leaf.jti,
+                ) from None
+            raise
+        return lease
+
+    async def destroy(self, lease: Lease) -> str | None:
+        """Destroy a lease; return why it is still pending, or None once it is dead.
+
+        The lease itself is ended synchronously (its database sessions with it); its login and record follow.
+        """
+        if lease.login is None:
+            return None
+        try:
+            if lease.lease_id:
+                await self._vault.write(f"sys/leases/revoke/{lease.lease_id}", sync=True)
+        except RemitError as error:
+            # Ending the login ends its leases too, only not synchronously.
+            await self._end_login(lease.login, root=lease.root, grant=lease.occasion.grant, forget=False)
+            return error.code
+        return await self._end_login(lease.login, root=lease.root, grant=lease.occasion.grant)
+
+    async def renew(self, lease: Lease) -> Lease:
+        """Extend a live lease by its own lifetime, for tools that run long.
+
+        Raises:
+            Held: OpenBao did not answer. Refused: the login or lease is gone.
+        """
+        if lease.login is None or not lease.ttl:
+            return lease
+        session = self._vault.as_token(lease.login.token)
+        await session.write("auth/token/renew-self", increment=lease.ttl)
+        if lease.lease_id:
+            await session.write("sys/leases/renew", lease_id=lease.lease_id, increment=lease.ttl)
+        return replace(lease, credential=replace(lease.credential, expires_at=int(self._clock()) + lease.ttl))
+
+    async def _log_in(self, profile: CredentialProfile, *, occasion: Occasion, chain: Chain) -> StepLogin:
+        claims = step_token_claims(
+            issuer=self._issuer,
+            chain=chain,
+            task=occasion.task,
+            step=occasion.step,
+            attempt=occasion.attempt,
+            role=profile.role,
+            now=int(self._clock()),
+            lifetime=STEP_TOKEN_SECONDS,
+        )
+        token = await jose.sign(claims, typ="step+jwt", signer=self._steps)
+        return await self._vault.step_login(token, role=profile.role)
+
+    async def _end_login(self, login: StepLogin, *, root: str, grant: str, forget: bool = True) -> str | None:
+        """End a login and all it leased; its record goes only when that was acknowledged."""
+        try:
+            await self._vault.write("auth/token/revoke-accessor", accessor=login.accessor)
+        except Held as error:
+            return error.code
+        except Refused:
+            pass  # already gone, which is what was wanted
+        if forget:
+            try:
+                await self._registry.forget_lease(root, grant)
+            except RemitError as error:
+                return error.code
+        return None
+
+    async def _downstream(
+        self,
+        profile: CredentialProfile,
+        *,
+        occasion: Occasion,
+        chain: Chain,
+        require_live: Callable[[], Awaitable[None]],
+    ) -> Lease:
+        now = int(self._clock())
+        lifetime = min(profile.ttl or DOWNSTREAM_SECONDS, DOWNSTREAM_SECONDS)
+        claims = access_token_claims(
+            issuer=self._issuer,
+            chain=chain,
+            audience=profile.audience or profile.name,
+            task=occasion.task,
+            jti=occasion.grant,
+            now=now,
+            lifetime=lifetime,
+        )
+        token = await jose.sign(claims, typ="at+jwt", signer=self._tokens)
+        await require_live()
+        credential = Credential(
+            profile=profile.name,
+            kind=profile.kind,
+            user=None,
+            expires_at=int(claims["exp"]),
+            values={"token": token},
+        )
+        return Lease(occasion=occasion, root=chain.ids[0], credential=credential)
+
+    def _lease(
+        self,
+        profile: CredentialProfile,
+        made: Mapping[str, Any],
+        *,
+        login: StepLogin,
+        occasion: Occasion,
+        root: str,
+        chain: Chain,
+    ) -> Lease:
+        data = made["data"]
+        if profile.kind == "secret":
+            data = data.get("data", data)  # KV v2 wraps, v1 does not
+        values = {str(key): str(value) for key, value in data.items() if value is not None}
+        user = values.get("username")
+        if profile.kind == "postgres":
+            address = self._postgres.get(profile.path.split("/", 1)[0])
+            if address is None:
+                raise Refused(
+                    f"no connection string for the database mount of {profile.name!r}",
+                    code="settings.postgres",
+                    next_action='Set REMIT_POSTGRES, e.g. {"database": "host=… port=… dbname=…"}.',
+                )
+            values["dsn"] = f"{address} user={user} password={values['password']}"
+        ttl = int(made.get("lease_duration") or 0)
+        alive = min(filter(None, (ttl, login.ttl)), default=login.ttl)
+        return Lease(
+            occasion=occasion,
+            root=root,
+            login=login,
+            lease_id=made.get("lease_id") or None,
+            ttl=alive,
+            credential=Credential(
+                profile=profile.name,
+                kind=profile.kind,
+                user=user,
+                expires_at=min(int(self._clock()) + alive, chain.expires_at),
+                values=values,
+            ),
+        )

@@ -1,0 +1,171 @@
+"""Delegating: an agent hands something narrower to another, and a waiting task goes on under a fresh delegation.
+
+- A link is stored only after the whole chain with it was verified as any other would be.
+- Asking twice for the same link for the same task gives the one that exists: a retry makes no second authority.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from remit import jose
+from remit.chains import DELEGATION, Chains
+from remit.delegation import Delegation, Reference, Scope
+from remit.errors import Denied, Refused
+from remit.policy import RunContext
+from remit.principals import Principal
+
+if TYPE_CHECKING:
+    from remit.audit import AuditLog
+    from remit.catalogue import Catalogue
+    from remit.policy import PolicyEngine
+    from remit.registry import Registry
+    from remit.standing import Standing
+
+
+class Delegating:
+    """Makes links below the root."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        chains: Chains,
+        standing: Standing,
+        policy: PolicyEngine,
+        catalogue: Catalogue,
+        audit: AuditLog,
+        audience: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._chains = chains
+        self._standing = standing
+        self._policy = policy
+        self._catalogue = catalogue
+        self._audit = audit
+        self._audience = audience
+        self._clock = clock
+
+    async def delegate(
+        self,
+        *,
+        parent: Reference,
+        agent: str,
+        scope: Scope,
+        expires_in: int,
+        max_depth: int,
+        namespace: str,
+        task: str,
+        signer: jose.Signer,
+        spent: int,
+    ) -> Reference:
+        """Make the next link: the leaf agent hands something narrower to another agent, for one task.
+
+        Args:
+            expires_in: Seconds; cut to the parent's expiry.
+            signer: The delegating agent's own key.
+            spent: Budget units already spent under the parent.
+
+        Raises:
+            Denied, InvalidDocument, NotLive: Nothing was made.
+        """
+        epoch = await self._standing.epoch()
+        chain = await self._chains.load(parent, epoch=epoch)
+        await self._standing.require_live(chain, epoch=epoch)
+        delegate = Principal(self._catalogue.trust_domain, "agent", agent)
+        record = await self._registry.principal(delegate)
+        if record is None:
+            raise Denied(
+                f"there is no agent {agent!r}",
+                code="agent.unknown",
+                next_action=f"Agents are: {', '.join(sorted(self._catalogue.agents))}.",
+            )
+        now = int(self._clock())
+        child = Delegation(
+            jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{task}/{agent}/{scope}")),
+            iss=chain.agent,
+            sub=chain.root,
+            aud=self._audience,
+            delegate=delegate,
+            key=record.key.jwk,
+            iat=max(now, chain.leaf.iat),
+            nbf=max(now, chain.leaf.nbf),
+            exp=min(chain.leaf.exp, now + expires_in),
+            depth=chain.leaf.depth + 1,
+            max_depth=max_depth,
+            par_hash=jose.signing_hash(chain.jws[-1]),
+            purpose=chain.leaf.purpose,
+            scope=scope,
+        )
+        existing = await self._registry.delegation(child.jti)
+        if existing is not None:
+            return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference
+        run = RunContext(now=now, step=0, attempt=1, spent=spent, cost=0)
+        verdict = self._policy.may_delegate(chain=chain, child=child, run=run)
+        if verdict.decision != "permit":
+            raise Denied(
+                f"{chain.agent.short} may not delegate this to {delegate.short}",
+                code="delegation.denied",
+                policies=verdict.policies,
+                next_action="Delegate less: actions, spaces, budget, expiry and depth may only shrink.",
+            )
+        token = await jose.sign(child.to_claims(), typ=DELEGATION, signer=signer)
+        made = await self._chains.extended([*chain.jws, token], epoch=epoch)
+        await self._registry.put_delegation(
+            token, jti=child.jti, parent=chain.leaf.jti, namespace=namespace, workflow_id=task
+        )
+        self._audit.append(
+            {
+                "event": "delegated",
+                "task": task,
+                "root": made.root.spiffe_id,
+                "by": chain.agent.spiffe_id,
+                "agent": made.agent.spiffe_id,
+                "chain": list(made.ids),
+                "digest": made.digest,
+            }
+        )
+        return made.reference
+
+    async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
+        """Let a waiting task go on under a fresh delegation: the same human, agent and purpose, made for this task.
+
+        Raises:
+            Refused: ``resume.different`` or any reason the fresh chain is no authority now.
+        """
+        epoch = await self._standing.epoch()
+        before = await self._chains.load(old, epoch=epoch, timely=False)
+        after = await self._chains.load(new, epoch=epoch)
+        await self._standing.require_live(after, epoch=epoch)
+        if (before.root, before.agent, before.leaf.purpose) != (after.root, after.agent, after.leaf.purpose):
+            raise Refused(
+                "a task resumes only for the same human, agent and purpose",
+                code="resume.different",
+                next_action="Delegate the same job anew.",
+            )
+        run = RunContext(now=int(self._clock()), step=0, attempt=1, spent=0, cost=0)
+        verdict = self._policy.may_resume(chain=after, owner=after.root, run=run)
+        if verdict.decision != "permit":
+            raise Denied("policy does not let this task resume", code="resume.denied", policies=verdict.policies)
+        await self._chains.require_bound(new.delegation, namespace=namespace, task=task, first_run=first_run)
+        self._audit.append(
+            {
+                "event": "resumed",
+                "task": task,
+                "root": after.root.spiffe_id,
+                "agent": after.agent.spiffe_id,
+                "chain": list(after.ids),
+                "digest": after.digest,
+                "replaces": old.delegation,
+            }
+        )
+
+    async def allow(self, reference: Reference, *, task: str) -> None:
+        """Let a child execution of this task present the same delegation."""
+        epoch = await self._standing.epoch()
+        chain = await self._chains.load(reference, epoch=epoch)
+        await self._standing.require_live(chain, epoch=epoch)
+        await self._registry.allow_task(reference.delegation, workflow_id=task)

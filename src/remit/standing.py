@@ -1,0 +1,195 @@
+"""Standing: whether every link and every principal of a chain is live, now.
+
+- The truth is the signed statements in the registry. Each is verified here by signature and by the right to make it;
+  one that fails either check counts for nothing.
+- One small record, the epoch, changes after every statement and before it is acknowledged. An attempt reads it anew;
+  while it is unchanged, statuses read after it was first seen are still exact. So standing costs one read.
+- What cannot be read is not "fine": a delegation or principal that is not there is revoked, an outage holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from remit import jose
+from remit.errors import InvalidDocument, NotLive
+from remit.principals import Principal
+from remit.statements import DelegationSubject, Statement, Status, fold, may_state
+
+if TYPE_CHECKING:
+    from remit.chain import Chain
+    from remit.delegation import Delegation
+    from remit.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Standpoint:
+    """The standing of one delegation or principal: ``subject`` is its id or SPIFFE ID."""
+
+    subject: str
+    status: Status
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read under one epoch."""
+
+    epoch: str
+    keys: dict[str, tuple[Principal, jose.PublicKey] | None] = field(default_factory=dict)
+    statuses: dict[str, Status] = field(default_factory=dict)
+
+
+class Standing:
+    """Reads standing, cached under the epoch it was read in.
+
+    Args:
+        registry: Where documents are.
+        audience: The audience every statement must carry.
+        stops: Whether policy lets this user stop what others delegated (security staff).
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        audience: str,
+        stops: Callable[[Principal], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._audience = audience
+        self._stops = stops
+        self._clock = clock
+        self._seen: _Seen | None = None
+
+    async def epoch(self) -> str:
+        """Return the epoch, from a read that began after this call.
+
+        Raises:
+            Held: The registry did not answer.
+        """
+        return await self._registry.epoch()
+
+    async def signer(self, kid: str, *, epoch: str) -> tuple[Principal, jose.PublicKey]:
+        """Return the principal a key belongs to.
+
+        Raises:
+            InvalidDocument: ``principal.unknown-key`` when the directory has no such key.
+        """
+        seen = self._under(epoch)
+        if kid not in seen.keys:
+            record = await self._registry.principal_by_kid(kid)
+            seen.keys[kid] = None if record is None else (record.principal, record.key)
+        found = seen.keys[kid]
+        if found is None:
+            raise InvalidDocument(
+                "signed with a key that the principal directory does not have",
+                code="principal.unknown-key",
+                rule=5,
+                next_action="Sign with the key of a registered principal.",
+            )
+        return found
+
+    async def of(self, chain: Chain, *, epoch: str) -> tuple[Standpoint, ...]:
+        """Return the standing of every link, root first, then of every principal of the chain.
+
+        Args:
+            epoch: An epoch read for this very question.
+        """
+        seen = self._under(epoch)
+        wanted = [*chain.ids, *(principal.spiffe_id for principal in chain.principals)]
+        missing = [subject for subject in wanted if subject not in seen.statuses]
+        if missing:
+            links = {link.jti: chain.links[: number + 1] for number, link in enumerate(chain.links)}
+            people = {principal.spiffe_id: principal for principal in chain.principals}
+            found = await asyncio.gather(
+                *(
+                    self._delegation(links[subject], epoch=epoch)
+                    if subject in links
+                    else self.principal(people[subject], epoch=epoch)
+                    for subject in missing
+                )
+            )
+            seen.statuses.update(zip(missing, found, strict=True))
+        now = self._clock()
+        points = []
+        for subject in wanted:
+            status = seen.statuses[subject]
+            if status is Status.LIVE and any(link.jti == subject and link.exp <= now for link in chain.links):
+                status = Status.EXPIRED
+            points.append(Standpoint(subject, status))
+        return tuple(points)
+
+    async def require_live(self, chain: Chain, *, epoch: str | None = None) -> None:
+        """Return only if everything in the chain is live.
+
+        Args:
+            epoch: An epoch read for this question; None reads one.
+
+        Raises:
+            NotLive: With the first subject, from the root, that is not.
+            Held: The registry did not answer.
+        """
+        for point in await self.of(chain, epoch=epoch or await self.epoch()):
+            if point.status is not Status.LIVE:
+                raise NotLive(
+                    f"{point.subject} is {point.status.value}",
+                    status=point.status.value,
+                    subject=point.subject,
+                    next_action="Delegate anew and run `remit resume TASK`."
+                    if point.status is not Status.SUSPENDED
+                    else "It goes on when `remit reinstate` lifts the suspension.",
+                )
+
+    async def principal(self, principal: Principal, *, epoch: str) -> Status:
+        """Return the standing of one principal."""
+        if await self._registry.principal(principal) is None:
+            return Status.REVOKED
+        return await self._folded(principal, links=(), epoch=epoch)
+
+    async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> Status:
+        leaf = links[-1]
+        if await self._registry.delegation(leaf.jti) is None:
+            return Status.REVOKED
+        return await self._folded(DelegationSubject(jti=leaf.jti, iss=leaf.iss), links=links, epoch=epoch)
+
+    async def _folded(
+        self, subject: DelegationSubject | Principal, *, links: Sequence[Delegation], epoch: str
+    ) -> Status:
+        statements = []
+        for token in await self._registry.statements(subject):
+            try:
+                statement = await self.statement(token, links=links, epoch=epoch)
+            except InvalidDocument:
+                continue  # a document nobody may act on; whoever wrote it is in OpenBao's audit log
+            if statement.subject == subject:
+                statements.append(statement)
+        return fold(statements, overrules=lambda later, _earlier: self._stops(later))
+
+    async def statement(self, token: str, *, links: Sequence[Delegation], epoch: str) -> Statement:
+        """Return a statement whose signature and right to be made hold.
+
+        Args:
+            links: The chain down to the delegation it is about; empty when it is about a principal.
+
+        Raises:
+            InvalidDocument: Otherwise.
+        """
+        issuer, key = await self.signer(jose.peek_kid(token, typ="secevent+jwt"), epoch=epoch)
+        statement = Statement.from_claims(jose.verify(token, typ="secevent+jwt", key=key))
+        if statement.iss != issuer or statement.aud != self._audience:
+            raise InvalidDocument(
+                "the statement is not its signer's, or not for this trust domain", code="statement.issuer"
+            )
+        if not may_state(statement, links, permitted=self._stops):
+            raise InvalidDocument(f"{issuer.short} may not stop or reinstate this", code="statement.not-permitted")
+        return statement
+
+    def _under(self, epoch: str) -> _Seen:
+        if self._seen is None or self._seen.epoch != epoch:
+            self._seen = _Seen(epoch)
+        return self._seen

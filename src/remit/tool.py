@@ -1,0 +1,66 @@
+"""A tool: one declaration that says what an activity does before it does it.
+
+- `action` is a Cedar action, `resource` names the Cedar entity it touches, `credential` the profile it needs.
+- The input model is the contract: arguments that do not fit it are refused before anything is decided.
+- A `Call` made here is exactly what is decided, approved, digested and run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from remit.errors import Refused
+from remit.step import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What an activity type means in Cedar's words.
+
+    Args:
+        name: Activity type, e.g. ``sql.query``.
+        action: Cedar action, e.g. ``dataset:query``.
+        resource: From the validated input to a Cedar entity id, e.g. ``flights``.
+        input: The model of its single argument.
+        credential: Credential profile of the catalogue, or None for a tool that needs none.
+        cost: Whole budget units one step costs.
+    """
+
+    name: str
+    action: str
+    resource: Callable[[Any], str]
+    input: type[BaseModel]
+    credential: str | None = None
+    cost: int = 1
+
+    def call(self, arguments: Sequence[Any]) -> Call:
+        """Return the call these activity arguments mean.
+
+        Raises:
+            Refused: ``tool.input`` when they do not fit the input model.
+        """
+        try:
+            (argument,) = arguments
+            value = argument if isinstance(argument, self.input) else self.input.model_validate(argument)
+        except (ValueError, ValidationError) as error:
+            raise Refused(
+                f"{self.name}: the input does not fit {self.input.__name__}: {_first(error)}",
+                code="tool.input",
+                next_action=f"Its fields are: {', '.join(self.input.model_fields)}.",
+            ) from None
+        return Call(
+            action=self.action,
+            resource=self.resource(value),
+            input=value.model_dump(mode="json", exclude_none=True),
+        )
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        finding = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, finding['loc'])) or 'input'}: {finding['msg']}"
+    return "exactly one argument is expected"
