@@ -18,9 +18,8 @@ SKEW = 30
 """Seconds two clocks may differ (rule 9)."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_DIGEST = re.compile(
-    r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII
-)  # 32 bytes; the last character has 2 zero bits
+# 32 bytes: the last of 43 characters carries four bits and two zero ones.
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 
 
 class Claims:
@@ -59,9 +58,7 @@ class Claims:
 
     def invalid(self, name: str, fault: str, *, kind: str = "claims", rule: int = 8) -> InvalidDocument:
         """Return the refusal to raise for one member."""
-        return InvalidDocument(
-            f"{self._document}: {name!r:.80} {fault}", code=f"{self._document}.{kind}", rule=rule
-        )
+        return InvalidDocument(f"{self._document}: {name!r:.80} {fault}", code=f"{self._document}.{kind}", rule=rule)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -116,9 +113,7 @@ class Claims:
     def words(self, name: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
         """Return a list of strings of one form as a sorted tuple without repetition."""
         value = self._values[name]
-        if type(value) is not list or not all(
-            type(word) is str and pattern.fullmatch(word) for word in value
-        ):
+        if type(value) is not list or not all(type(word) is str and pattern.fullmatch(word) for word in value):
             raise self.invalid(self._path + name, "is not a list of names of the allowed form")
         return tuple(sorted(set(value)))
 

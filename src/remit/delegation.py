@@ -73,9 +73,7 @@ class Scope:
 
     def to_details(self) -> list[dict[str, Any]]:
         """Return it as ``authorization_details``: exactly one object (RFC 9396)."""
-        return [
-            {"type": GRANT, "actions": list(self.actions), "spaces": list(self.spaces), "budget": self.budget}
-        ]
+        return [{"type": GRANT, "actions": list(self.actions), "spaces": list(self.spaces), "budget": self.budget}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +204,10 @@ def narrows(parent: Delegation, child: Delegation, groups: ActionGroups) -> None
         raise _broken(11, "purpose", "the purpose changes inside the chain")
     # Rule 12: depth is exact and its ceiling never rises.
     if child.depth != parent.depth + 1 or child.max_depth > parent.max_depth:
-        raise _broken(
-            12, "depth", "a link's depth is wrong or its ceiling rises", "Delegate to fewer levels."
-        )
+        raise _broken(12, "depth", "a link's depth is wrong or its ceiling rises", "Delegate to fewer levels.")
     # Rule 13: actions, spaces and budget are within the parent's, byte for byte.
     held = frozenset(parent.scope.actions)
-    if extra := [
-        name for name in child.scope.actions if held.isdisjoint(groups.get(name, frozenset()) | {name})
-    ]:
+    if extra := [name for name in child.scope.actions if held.isdisjoint(groups.get(name, frozenset()) | {name})]:
         raise _broken(13, "actions", f"the parent does not hold the action {extra[0]!r}")
     if extra := sorted(set(child.scope.spaces) - set(parent.scope.spaces)):
         raise _broken(13, "spaces", f"the parent does not hold the space {extra[0]!r}")

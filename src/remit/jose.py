@@ -1,7 +1,7 @@
 """JOSE: compact JWS (RFC 7515), strict, with exactly two algorithms.
 
 - Sizes first, before anything is decoded (rule 1); then the strict compact form (rule 2).
-- Header: exactly ``alg``, ``typ``, ``kid`` (rule 3); ``alg`` and ``typ`` are ours, never the token's (rule 4).
+- Header: exactly ``alg``, ``typ``, ``kid`` (rule 3); ``alg`` and ``typ`` are ours, not the token's (rule 4).
 - Keys: public Ed25519 or P-256 members and nothing else (rule 5); ``kid`` is only ever compared.
 - The signature is checked before any claim is read (rule 6); claims are strict JSON (rule 7).
 - PyJWT's algorithm classes do the signature mathematics; there is no I/O here.
@@ -44,12 +44,8 @@ _SMALL_ORDER = frozenset(
         0,
         1,
         _P - 1,
-        int.from_bytes(
-            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-        ),
-        int.from_bytes(
-            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
-        ),
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
     }
 )
 
@@ -152,7 +148,7 @@ def public_key(jwk: Mapping[str, object]) -> PublicKey:
         jwk: Exactly ``kty``, ``crv``, ``x`` for Ed25519, and ``y`` for P-256.
 
     Raises:
-        InvalidDocument: ``jws.key`` for another curve, a private or unknown member, or a point not on the curve.
+        InvalidDocument: ``jws.key`` for another curve, a private or unknown member, or no point of the curve.
     """
     match dict(jwk):
         case {"kty": "OKP", "crv": "Ed25519", "x": str(x), **rest} if not rest:
@@ -168,9 +164,8 @@ def public_key(jwk: Mapping[str, object]) -> PublicKey:
                 key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
             except ValueError:
                 raise _refused(5, "key", "a key is not a point on P-256") from None
-            return PublicKey(
-                thumbprint(jwk := {"kty": "EC", "crv": "P-256", "x": x, "y": y}), "ES256", jwk, key
-            )
+            p256 = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+            return PublicKey(thumbprint(p256), "ES256", p256, key)
     raise _refused(5, "key", "a key is a public Ed25519 or P-256 JWK and nothing else")
 
 
@@ -190,9 +185,8 @@ async def sign(claims: Mapping[str, Any], *, typ: str, signer: Signer) -> str:
     Raises:
         InvalidDocument: ``jws.size`` or ``jws.json…``.
     """
-    payload = json.dumps(dict(claims), ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    text = json.dumps(dict(claims), ensure_ascii=False, separators=(",", ":"))
+    payload = text.encode("utf-8", "surrogatepass")
     loads(payload)
     header = json.dumps({"alg": signer.key.alg, "kid": signer.key.kid, "typ": typ}, separators=(",", ":"))
     data = f"{_encode(header.encode())}.{_encode(payload)}"

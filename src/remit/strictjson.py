@@ -94,6 +94,4 @@ def _refused(kind: str, why: str) -> InvalidDocument:
     return InvalidDocument(f"the document's JSON is refused: {why}", code=f"jws.{kind}", rule=7)
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant)
