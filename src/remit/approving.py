@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from remit import jose
-from remit.approvals import Approval, check
+from remit.approvals import TYP as APPROVAL
+from remit.approvals import Approval, check, distinct, rejection
 from remit.errors import Held, InvalidDocument, NotLive, Refused, Rejected, RemitError
 from remit.policy import Approvals
 from remit.statements import Status
@@ -63,8 +64,8 @@ class Approving:
         Raises:
             InvalidDocument, NotLive, Refused: It does not count, and why.
         """
-        signer, key = await self._standing.signer(jose.peek_kid(token, typ="approval+jwt"), epoch=epoch)
-        approval = Approval.from_claims(jose.verify(token, typ="approval+jwt", key=key))
+        signer, key = await self._standing.signer(jose.peek_kid(token, typ=APPROVAL), epoch=epoch)
+        approval = Approval.from_claims(jose.verify(token, typ=APPROVAL, key=key))
         if approval.iss != signer:
             raise InvalidDocument("the approval is not its signer's", code="approval.issuer")
         check(
@@ -97,39 +98,39 @@ class Approving:
         approvers: Sequence[str],
         chain: Chain,
         epoch: str,
-    ) -> tuple[tuple[Approved, ...], tuple[RemitError, ...]]:
+    ) -> tuple[tuple[Approval, ...], tuple[RemitError, ...]]:
         """Return the approvals of an attempt that hold, one per person and key, and why others do not.
 
         Raises:
             Rejected: One of them is a valid no; a no wins over any yes.
         """
-        held: dict[str, Approved] = {}
+        held: list[Approved] = []
         refused: list[RemitError] = []
         for token in attempt.approvals[:MOST]:
             try:
-                one = await self.verify(
-                    token, request=request, bound=bound, approvers=approvers, chain=chain, epoch=epoch
+                held.append(
+                    await self.verify(
+                        token, request=request, bound=bound, approvers=approvers, chain=chain, epoch=epoch
+                    )
                 )
             except Held:
                 raise
             except RemitError as error:
                 refused.append(error)
-                continue
-            if one.approval.decision == "reject":
-                raise Rejected(
-                    f"{one.approval.iss.short} rejected {attempt.call.action} on {attempt.call.resource}",
-                    next_action=one.approval.reason or "",
-                )
-            if not any(other.kid == one.kid for other in held.values()):
-                held.setdefault(one.approval.iss.spiffe_id, one)
-        return tuple(held.values()), tuple(refused)
+        no = rejection(one.approval for one in held)
+        if no is not None:
+            raise Rejected(
+                f"{no.iss.short} rejected {attempt.call.action} on {attempt.call.resource}",
+                next_action=no.reason or "",
+            )
+        return distinct([(one.approval, one.kid) for one in held]), tuple(refused)
 
-    def counted(self, approvals: Sequence[Approved]) -> Approvals:
+    def counted(self, approvals: Sequence[Approval]) -> Approvals:
         """Return what Cedar is told of them: how many people, and their roles."""
-        roles = frozenset(role for one in approvals for role in self._policy.roles_of(one.approval.iss))
+        roles = frozenset(role for one in approvals for role in self._policy.roles_of(one.iss))
         return Approvals(len(approvals), roles)
 
-    async def consume(self, approvals: Sequence[Approved], *, attempt: Attempt) -> None:
+    async def consume(self, approvals: Sequence[Approval], *, attempt: Attempt) -> None:
         """Use the approvals up for this step of this run; a retry of the same step may use them again.
 
         Raises:
@@ -137,10 +138,10 @@ class Approving:
         """
         for one in approvals:
             if not await self._registry.consume_approval(
-                one.approval.jti, binding=one.approval.binding, run=attempt.run, step=attempt.step
+                one.jti, binding=one.binding, run=attempt.run, step=attempt.step
             ):
                 raise Refused(
-                    f"the approval by {one.approval.iss.short} was already used by another step or run",
+                    f"the approval by {one.iss.short} was already used by another step or run",
                     code="approval.used",
                     next_action="Ask for a new approval.",
                 )

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
-from remit.approving import Approved, Approving
+from remit.approvals import Approval
+from remit.approving import Approving
 from remit.attempt import Admission, Attempt, Grant
 from remit.audit import AuditLog
 from remit.chain import Chain
@@ -31,6 +32,7 @@ from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
 from remit.errors import Denied, Held, NeedsApproval, NotLive, Refused, RemitError
 from remit.policy import Approvals, RunContext
+from remit.presentation import TYP as PRESENTATION
 from remit.presentation import Presentation
 from remit.presentation import check as check_presentation
 from remit.standing import Standing, Standpoint
@@ -194,7 +196,7 @@ class Authority:
                         chain=chain,
                         require_live=lambda: self.standing.require_live(chain),
                     )
-            names = tuple({"id": one.approval.jti, "by": one.approval.iss.spiffe_id} for one in approvals)
+            names = tuple({"id": one.jti, "by": one.iss.spiffe_id} for one in approvals)
             draft.facts |= {"grant": grant, "approvals": list(names), "lease": lease and lease.evidence}
             self._record(draft, outcome="permitted")
         except BaseException:
@@ -352,14 +354,12 @@ class Authority:
         self._audit.close()
 
     def _require_presenter(self, proof: str, *, attempt: Attempt, chain: Chain, arguments: str) -> None:
-        key = jose.public_key(chain.leaf.key)
-        presented = Presentation.from_claims(jose.verify(proof, typ="presentation+jwt", key=key))
+        presented = Presentation.from_claims(jose.verify(proof, typ=PRESENTATION, key=chain.key))
         check_presentation(
             presented,
             agent=chain.agent,
             audience=self.audience,
-            delegation=attempt.reference.delegation,
-            digest=chain.digest,
+            reference=chain.reference,
             workflow=attempt.task,
             run=attempt.run,
             activity=attempt.activity,
@@ -382,9 +382,9 @@ class Authority:
 
     async def _decide(
         self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, draft: _Draft
-    ) -> tuple[Verdict, tuple[Approved, ...]]:
+    ) -> tuple[Verdict, tuple[Approval, ...]]:
         """Ask Cedar as things stand; when a person is needed, count the approvals given and ask again."""
-        approvals: tuple[Approved, ...] = ()
+        approvals: tuple[Approval, ...] = ()
         refused: tuple[RemitError, ...] = ()
         verdict = self._policy.decide(chain=chain, call=attempt.call, run=run, approvals=Approvals(0, frozenset()))
         bound = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from remit import jose
 from remit.chain import Chain, check_time, verify_chain
+from remit.delegation import TYP as DELEGATION
 from remit.errors import NotLive, Refused
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from remit.registry import Registry
     from remit.standing import Standing
 
-DELEGATION = "delegation+jwt"
 CACHED = 10_000
 
 

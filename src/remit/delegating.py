@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from remit import jose
-from remit.chains import DELEGATION, Chains
+from remit.chain import parent_hash
+from remit.chains import Chains
+from remit.delegation import TYP as DELEGATION
 from remit.delegation import Delegation, Reference, Scope
 from remit.errors import Denied, Refused
 from remit.policy import RunContext
@@ -96,7 +98,7 @@ class Delegating:
             exp=min(chain.leaf.exp, now + expires_in),
             depth=chain.leaf.depth + 1,
             max_depth=max_depth,
-            par_hash=jose.signing_hash(chain.jws[-1]),
+            par_hash=parent_hash(chain.jws[-1]),
             purpose=chain.leaf.purpose,
             scope=scope,
         )

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from remit import jose
 from remit.errors import InvalidDocument, NotLive
 from remit.principals import Principal
-from remit.statements import DelegationSubject, Statement, Status, fold, may_state
+from remit.statements import TYP as SECEVENT
+from remit.statements import DelegationSubject, Statement, Status, Subject, check, fold, may_state
 
 if TYPE_CHECKING:
     from remit.chain import Chain
@@ -157,34 +158,30 @@ class Standing:
             return Status.REVOKED
         return await self._folded(DelegationSubject(jti=leaf.jti, iss=leaf.iss), links=links, epoch=epoch)
 
-    async def _folded(
-        self, subject: DelegationSubject | Principal, *, links: Sequence[Delegation], epoch: str
-    ) -> Status:
+    async def _folded(self, subject: Subject, *, links: Sequence[Delegation], epoch: str) -> Status:
         statements = []
         for token in await self._registry.statements(subject):
             try:
-                statement = await self.statement(token, links=links, epoch=epoch)
+                statements.append(await self.statement(token, subject=subject, links=links, epoch=epoch))
             except InvalidDocument:
                 continue  # a document nobody may act on; whoever wrote it is in OpenBao's audit log
-            if statement.subject == subject:
-                statements.append(statement)
         return fold(statements, overrules=lambda later, _earlier: self._stops(later))
 
-    async def statement(self, token: str, *, links: Sequence[Delegation], epoch: str) -> Statement:
-        """Return a statement whose signature and right to be made hold.
+    async def statement(self, token: str, *, subject: Subject, links: Sequence[Delegation], epoch: str) -> Statement:
+        """Return a statement whose signature, subject and right to be made hold.
 
         Args:
-            links: The chain down to the delegation it is about; empty when it is about a principal.
+            subject: Whom or what it is read for.
+            links: The chain down to that delegation; empty when the subject is a principal.
 
         Raises:
             InvalidDocument: Otherwise.
         """
-        issuer, key = await self.signer(jose.peek_kid(token, typ="secevent+jwt"), epoch=epoch)
-        statement = Statement.from_claims(jose.verify(token, typ="secevent+jwt", key=key))
-        if statement.iss != issuer or statement.aud != self._audience:
-            raise InvalidDocument(
-                "the statement is not its signer's, or not for this trust domain", code="statement.issuer"
-            )
+        issuer, key = await self.signer(jose.peek_kid(token, typ=SECEVENT), epoch=epoch)
+        statement = Statement.from_claims(jose.verify(token, typ=SECEVENT, key=key))
+        if statement.iss != issuer:
+            raise InvalidDocument("the statement is not its signer's", code="statement.issuer")
+        check(statement, audience=self._audience, subject=subject, now=int(self._clock()))
         if not may_state(statement, links, permitted=self._stops):
             raise InvalidDocument(f"{issuer.short} may not stop or reinstate this", code="statement.not-permitted")
         return statement

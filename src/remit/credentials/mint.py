@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from remit import jose
 from remit.credentials.credential import Credential
 from remit.errors import Held, NotLive, Refused, RemitError
-from remit.presentation import access_token_claims, step_token_claims
+from remit.presentation import ACCESS_TYP, STEP_TYP, access_token_claims, step_token_claims
 
 if TYPE_CHECKING:
     from remit.catalogue import CredentialProfile
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from remit.registry import Registry
     from remit.vault import StepLogin, Vault
 
-STEP_TOKEN_SECONDS = 10
-"""Lifetime of the signed step token that logs a step in."""
-DOWNSTREAM_SECONDS = 120
-"""Longest lifetime of a downstream access token."""
+STEP_AUDIENCE = "openbao"
+"""The audience OpenBao's step role is bound to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +126,18 @@ class Mint:
         login = await self._log_in(profile, occasion=occasion, chain=chain)
         root = chain.ids[0]
         try:
-            await self._registry.record_lease(
-                root,
-                occasion.grant,
-                {
-                    "accessor": login.accessor,
-                    "chain": list(chain.ids),
-                    "principals": [principal.spiffe_id for principal in chain.principals],
-                    "task": occasion.task,
-                    "run": occasion.run,
-                    "step": occasion.step,
-                    "attempt": occasion.attempt,
-                    "kind": profile.kind,
-                    "mount": profile.path.split("/", 1)[0],
-                },
-            )
+            record = {
+                "accessor": login.accessor,
+                "lease": None,
+                "chain": list(chain.ids),
+                "principals": [principal.spiffe_id for principal in chain.principals],
+                "task": occasion.task,
+                "run": occasion.run,
+                "step": occasion.step,
+                "attempt": occasion.attempt,
+                "profile": profile.name,
+            }
+            await self._registry.record_lease(root, occasion.grant, record)
             session = self._vault.as_token(login.token)
             made = await session.read(profile.path)
             if made is None:
@@ -156,7 +152,12 @@ class Mint:
             raise
         try:
             # The fence: whoever revokes from here on finds the accessor recorded; whoever did before is seen now.
-            await asyncio.gather(session.read("auth/token/lookup-self"), require_live())
+            # The lease id joins the record meanwhile: with it a revoker sees the database session dead, not only ended.
+            await asyncio.gather(
+                session.read("auth/token/lookup-self"),
+                require_live(),
+                self._registry.record_lease(root, occasion.grant, {**record, "lease": lease.lease_id}),
+            )
         except BaseException as error:
             await asyncio.shield(self.destroy(lease))
             if isinstance(error, Refused) and not isinstance(error, NotLive):
@@ -200,16 +201,21 @@ class Mint:
 
     async def _log_in(self, profile: CredentialProfile, *, occasion: Occasion, chain: Chain) -> StepLogin:
         claims = step_token_claims(
+            jti=str(uuid.uuid4()),
             issuer=self._issuer,
-            chain=chain,
+            audience=STEP_AUDIENCE,
+            now=int(self._clock()),
+            root=chain.ids[0],
+            delegation=chain.leaf.jti,
+            chain=chain.digest,
+            human=chain.root,
+            agent=chain.agent,
             task=occasion.task,
             step=occasion.step,
             attempt=occasion.attempt,
             role=profile.role,
-            now=int(self._clock()),
-            lifetime=STEP_TOKEN_SECONDS,
         )
-        token = await jose.sign(claims, typ="step+jwt", signer=self._steps)
+        token = await jose.sign(claims, typ=STEP_TYP, signer=self._steps)
         return await self._vault.step_login(token, role=profile.role)
 
     async def _end_login(self, login: StepLogin, *, root: str, grant: str, forget: bool = True) -> str | None:
@@ -235,18 +241,18 @@ class Mint:
         chain: Chain,
         require_live: Callable[[], Awaitable[None]],
     ) -> Lease:
-        now = int(self._clock())
-        lifetime = min(profile.ttl or DOWNSTREAM_SECONDS, DOWNSTREAM_SECONDS)
         claims = access_token_claims(
-            issuer=self._issuer,
-            chain=chain,
-            audience=profile.audience or profile.name,
-            task=occasion.task,
             jti=occasion.grant,
-            now=now,
-            lifetime=lifetime,
+            issuer=self._issuer,
+            audience=profile.audience or profile.name,
+            now=int(self._clock()),
+            expires_at=chain.expires_at,
+            human=chain.root,
+            agents=chain.principals[1:],
+            scope=chain.leaf.scope,
+            task=occasion.task,
         )
-        token = await jose.sign(claims, typ="at+jwt", signer=self._tokens)
+        token = await jose.sign(claims, typ=ACCESS_TYP, signer=self._tokens)
         await require_live()
         credential = Credential(
             profile=profile.name,

@@ -1,0 +1,194 @@
+"""Revoking: a signed statement, effective before it is acknowledged, and the credentials under it destroyed.
+
+Order, so that dying between any two lines leaves the stop in force and only clean-up undone:
+
+1. the statement is signed and stored; 2. the epoch changes: from here no attempt under the subject starts, and none
+that is minting gets its credential; 3. every live login under the subject is ended and its lease destroyed
+synchronously, until none is recorded; what cannot be destroyed now is reported as pending, with the reason.
+
+It needs OpenBao and nothing else: no worker, no Temporal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from remit import jose
+from remit.errors import Held, InvalidDocument, Refused, RemitError
+from remit.principals import Principal
+from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, may_state, next_iat
+
+if TYPE_CHECKING:
+    from remit.chain import Chain
+    from remit.registry import LiveLease, Registry
+    from remit.standing import Standing
+    from remit.vault import Vault
+
+AT_ONCE = 8
+"""Leases destroyed side by side: OpenBao serialises them per database anyway."""
+ROUNDS = 5
+"""How often the live leases are listed again for those that were being minted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a statement did.
+
+    Args:
+        statement: Its id.
+        leases_revoked: How many live leases were destroyed.
+        pending: Those that could not be, ``"<grant>: <code>"``.
+        ms_to_last_lease_dead: From the call to the last lease's death; None when none was live.
+    """
+
+    statement: str
+    leases_revoked: int
+    pending: tuple[str, ...]
+    ms_to_last_lease_dead: float | None
+
+
+class Revoking:
+    """Makes statements take effect.
+
+    Args:
+        registry, vault: With the session of the person who states.
+        standing: Reads earlier statements.
+        stops: Whether policy lets this user stop what others delegated.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        vault: Vault,
+        standing: Standing,
+        stops: Callable[[Principal], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._vault = vault
+        self._standing = standing
+        self._stops = stops
+        self._clock = clock
+
+    async def state(
+        self,
+        *,
+        signer: jose.Signer,
+        issuer: Principal,
+        subject: Chain | Principal,
+        event: Event,
+        reason: str = "",
+    ) -> Outcome:
+        """State a revocation, suspension or reinstatement and carry it out.
+
+        Args:
+            subject: The verified chain down to the delegation concerned, or a whole principal.
+
+        Raises:
+            Refused: ``statement.not-permitted``; nothing was written.
+            Held: The registry did not answer; the statement may or may not be stored, so state it again.
+        """
+        began = time.monotonic()
+        about: Subject
+        if isinstance(subject, Principal):
+            about, links = subject, ()
+        else:
+            about, links = DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss), subject.links
+        epoch = await self._standing.epoch()
+        earlier = []
+        for token in await self._registry.statements(about):
+            try:
+                earlier.append(await self._standing.statement(token, subject=about, links=links, epoch=epoch))
+            except InvalidDocument:
+                continue
+        statement = Statement(
+            jti=str(uuid.uuid4()),
+            iss=issuer,
+            aud=issuer.audience,
+            iat=next_iat(earlier, now=int(self._clock())),
+            subject=about,
+            event=event,
+            reason=reason,
+        )
+        if not may_state(statement, links, permitted=self._stops):
+            raise Refused(
+                f"{issuer.short} may not do this to {_named(about)}",
+                code="statement.not-permitted",
+                next_action="The delegator, anyone above in the chain, or security staff may.",
+            )
+        if event is Event.REINSTATED and any(one.event is Event.REVOKED for one in earlier):
+            raise Refused(
+                f"{_named(about)} is revoked, and a revocation is final",
+                code="statement.final",
+                next_action="Delegate anew and run `remit resume TASK`.",
+            )
+        token = await jose.sign(statement.to_claims(), typ=TYP, signer=signer)
+        await self._registry.put_statement(about, jti=statement.jti, jws=token)
+        await self._registry.raise_epoch()
+        if event is Event.REINSTATED:
+            return Outcome(statement.jti, 0, (), None)
+        destroyed, pending = await self._destroy_under(about, root=links[0].jti if links else None)
+        took = (time.monotonic() - began) * 1000 if destroyed else None
+        return Outcome(statement.jti, destroyed, pending, took and round(took, 1))
+
+    async def _destroy_under(self, about: Subject, *, root: str | None) -> tuple[int, tuple[str, ...]]:
+        """Destroy every live lease under the subject until none is recorded."""
+        dead: set[str] = set()
+        failed: dict[str, str] = {}
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(lease: LiveLease) -> None:
+            async with gate:
+                code = await self._destroy(lease)
+            if code is None:
+                dead.add(lease.grant)
+                failed.pop(lease.grant, None)
+            else:
+                failed[lease.grant] = code
+
+        for _ in range(ROUNDS):
+            recorded = await (self._registry.leases(root) if root else self._registry.all_leases())
+            under = [lease for lease in recorded if _stands_under(lease.facts, about) and lease.grant not in dead]
+            if not under:
+                break
+            await asyncio.gather(*(one(lease) for lease in under))
+        return len(dead), tuple(f"{grant}: {code}" for grant, code in sorted(failed.items()))
+
+    async def _destroy(self, lease: LiveLease) -> str | None:
+        """Destroy one lease; return why it is pending, or None."""
+        try:
+            await self._quietly(self._vault.write("auth/token/revoke-accessor", accessor=lease.facts["accessor"]))
+            if lease.facts.get("lease"):
+                await self._quietly(self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True))
+            await self._registry.forget_lease(lease.root, lease.grant)
+        except RemitError as error:
+            return error.code
+        return None
+
+    @staticmethod
+    async def _quietly(call: Any) -> None:
+        """Await a destruction; what is already gone is what was wanted."""
+        try:
+            await call
+        except Held:
+            raise
+        except Refused as error:
+            if error.code == "vault.forbidden" and "permission denied" in error.message:
+                raise
+
+
+def _stands_under(facts: Mapping[str, Any], about: Subject) -> bool:
+    if isinstance(about, Principal):
+        return about.spiffe_id in facts["principals"]
+    return about.jti in facts["chain"]
+
+
+def _named(about: Subject) -> str:
+    return about.short if isinstance(about, Principal) else f"delegation {about.jti}"
