@@ -1,0 +1,112 @@
+"""Rules: the policies as parsed nodes, and what can be read off them without asking.
+
+- A policy's id is its ``@id``; Cedar's own ids are positions and mean nothing.
+- Only the head of a policy (principal, action, resource) says whom it can ever be about. A policy whose head cannot
+  match is never satisfied, so leaving it out of an ask changes no answer.
+- `reads_approvals` errs towards yes: any use of ``context`` but for another named member of it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from cedarpy import pst
+
+from remit.catalogue import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One policy.
+
+    Args:
+        node: Its parsed form.
+        place: Its position among all policies; ids are reported in this order.
+        approvers: Roles of ``@approvers``.
+        wait: ``@wait`` in seconds. ttl: ``@ttl`` in seconds.
+        reads_approvals: Whether its condition may depend on ``context.approvals``.
+    """
+
+    node: pst.Template
+    place: int
+    approvers: tuple[str, ...]
+    wait: int | None
+    ttl: int | None
+    reads_approvals: bool
+
+    @property
+    def name(self) -> str:
+        """Its ``@id``."""
+        return str(self.node.annotations["id"])
+
+
+def rule(node: pst.Template, place: int) -> Rule:
+    """Return a linted policy as a rule.
+
+    Raises:
+        ValueError: An annotation is malformed; the lint has refused it before.
+    """
+    notes = node.annotations
+    return Rule(
+        node=replace(node, id=notes["id"]),
+        place=place,
+        approvers=roles_in(notes.get("approvers", "")),
+        wait=seconds(notes["wait"]) if "wait" in notes else None,
+        ttl=seconds(notes["ttl"]) if "ttl" in notes else None,
+        reads_approvals=reads_approvals(node),
+    )
+
+
+def roles_in(annotation: str) -> tuple[str, ...]:
+    """Return the roles an ``@approvers`` names, separated by commas or spaces."""
+    return tuple(dict.fromkeys(annotation.replace(",", " ").split()))
+
+
+def reads_approvals(node: pst.Template) -> bool:
+    """Return whether a policy's conditions may depend on ``context.approvals``."""
+    todo: list[Any] = [clause.expr for clause in node.clauses]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, pst.GetAttr) and value.base == pst.Var("context"):
+            if value.attr == "approvals":
+                return True
+        elif isinstance(value, pst.HasAttr) and value.base == pst.Var("context"):
+            if "approvals" in value.attrs:
+                return True
+        elif value == pst.Var("context"):
+            return True
+        elif isinstance(value, Mapping):
+            todo.extend(value.values())
+        elif isinstance(value, tuple):
+            todo.extend(value)
+        elif is_dataclass(value) and not isinstance(value, type):
+            todo.extend(getattr(value, one.name) for one in fields(value))
+    return False
+
+
+def can_match(node: pst.Template, *, principal: str, action: str, above: frozenset[str], resource: str | None) -> bool:
+    """Return whether a policy's head can match at all.
+
+    Args:
+        node: The policy.
+        principal: The principal's entity type.
+        action: The action asked about.
+        above: That action and every group it stands under.
+        resource: The resource's entity type; None for any.
+    """
+    if isinstance(node.action, pst.ActionEq) and node.action.entity.id != action:
+        return False
+    if isinstance(node.action, pst.ActionIn) and not above & {one.id for one in node.action.entities}:
+        return False
+    return _typed(node.principal, principal) and (resource is None or _typed(node.resource, resource))
+
+
+def _typed(constraint: pst.PrincipalOrResourceConstraint, kind: str) -> bool:
+    """Return whether a constraint lets this entity type through; group membership is left to Cedar."""
+    if isinstance(constraint, pst.ScopeIs | pst.ScopeIsIn):
+        return str(constraint.entity_type) == kind
+    if isinstance(constraint, pst.ScopeEq) and isinstance(constraint.entity, pst.EntityUid):
+        return str(constraint.entity.type) == kind
+    return True
