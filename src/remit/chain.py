@@ -137,7 +137,7 @@ def check_time(chain: Chain, now: int) -> None:
 
 
 def _check_sizes(links: Sequence[str]) -> None:
-    if not 1 <= len(links) <= MAX_LINKS:
+    if not isinstance(links, list | tuple) or not 1 <= len(links) <= MAX_LINKS:
         raise _broken(1, "length", f"a chain has 1 to {MAX_LINKS} links")
     for link in links:
         jose.check_size(link)

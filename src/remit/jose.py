@@ -16,9 +16,9 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from hmac import compare_digest
 from typing import Any, Literal, Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
@@ -33,6 +33,7 @@ MAX_HEADER = 512
 
 Algorithm = Literal["EdDSA", "ES256"]
 
+_MAX_HEADER_TEXT = -(-MAX_HEADER * 4 // 3)  # base64url makes 4 characters of 3 bytes
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 _HEADER = frozenset({"alg", "typ", "kid"})
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -104,7 +105,10 @@ class LocalSigner:
         Raises:
             InvalidDocument: ``jws.key`` for anything but Ed25519 or P-256.
         """
-        private = serialization.load_pem_private_key(pem, password=None)
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise _refused(5, "key", "not an unencrypted PKCS #8 key") from None
         if not isinstance(private, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
             raise _refused(5, "key", "a signing key is Ed25519 or P-256")
         return cls._of(private)
@@ -185,7 +189,10 @@ async def sign(claims: Mapping[str, Any], *, typ: str, signer: Signer) -> str:
     Raises:
         InvalidDocument: ``jws.size`` or ``jws.json…``.
     """
-    text = json.dumps(dict(claims), ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = json.dumps(dict(claims), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError):
+        raise _refused(7, "json", "claims are not JSON") from None
     payload = text.encode("utf-8", "surrogatepass")
     loads(payload)
     header = json.dumps({"alg": signer.key.alg, "kid": signer.key.kid, "typ": typ}, separators=(",", ":"))
@@ -208,17 +215,17 @@ def verify(token: str, *, typ: str, key: PublicKey) -> dict[str, Any]:
             ``jws.signature`` or ``jws.json…``.
     """
     check_size(token)  # rule 1
-    header, payload, signature = _split(token)  # rule 2
+    header, payload, signature = map(_decode, _split(token))  # rule 2
     names = _header(header)  # rules 3 and 7
     if names["alg"] != key.alg:  # rule 4
         raise _refused(4, "alg", f"the key is used with {key.alg} only")
     if names["typ"] != typ:
         raise _refused(4, "typ", f"another type of document stands where {typ} is expected")
-    if not compare_digest(names["kid"].encode(), key.kid.encode()):  # rule 5
+    if names["kid"] != key.kid:  # rule 5
         raise _refused(5, "kid", "the document names another key")
-    if not key.verifies(_decode(signature), token[: -len(signature) - 1].encode()):  # rule 6
+    if not key.verifies(signature, token.rpartition(".")[0].encode()):  # rule 6
         raise _refused(6, "signature", "the signature does not verify")
-    return loads(_decode(payload))  # rule 7
+    return loads(payload)  # rule 7
 
 
 def peek_kid(token: str, *, typ: str) -> str:
@@ -228,7 +235,7 @@ def peek_kid(token: str, *, typ: str) -> str:
         InvalidDocument: ``jws.size``, ``jws.form``, ``jws.header``, ``jws.typ`` or ``jws.kid``.
     """
     check_size(token)
-    names = _header(_split(token)[0])
+    names = _header(_decode(_split(token)[0]))
     if names["typ"] != typ:
         raise _refused(4, "typ", f"another type of document stands where {typ} is expected")
     return names["kid"]
@@ -241,8 +248,8 @@ def signing_input(token: str) -> bytes:
         InvalidDocument: ``jws.size`` or ``jws.form``.
     """
     check_size(token)
-    _, _, signature = _split(token)
-    return token[: -len(signature) - 1].encode()
+    _split(token)
+    return token.rpartition(".")[0].encode()
 
 
 def check_size(token: object) -> None:
@@ -253,8 +260,7 @@ def check_size(token: object) -> None:
     """
     if type(token) is not str or len(token) > MAX_TOKEN:
         raise _refused(1, "size", f"a document is text of at most {MAX_TOKEN} characters")
-    # base64url makes 4 characters of 3 bytes.
-    if token.find(".", 0, MAX_HEADER * 4 // 3 + 2) < 0 and len(token) > MAX_HEADER * 4 // 3:
+    if len(token.partition(".")[0]) > _MAX_HEADER_TEXT:
         raise _refused(1, "size", f"a header has at most {MAX_HEADER} bytes")
 
 
@@ -264,8 +270,8 @@ def _split(token: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
-def _header(part: str) -> dict[str, str]:
-    header = loads(_decode(part))
+def _header(data: bytes) -> dict[str, str]:
+    header = loads(data)
     if header.keys() != _HEADER or not all(type(value) is str for value in header.values()):
         raise _refused(3, "header", "a header has exactly alg, typ and kid")
     if not _THUMBPRINT.fullmatch(header["kid"]):

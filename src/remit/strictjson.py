@@ -19,7 +19,8 @@ from remit.errors import InvalidDocument
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
 
-_OPENINGS_OR_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A string runs to its end or to the text's: a scan that gave up and began again would be quadratic.
+_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 
 
 def loads(data: bytes) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
-    for match in _OPENINGS_OR_STRINGS.finditer(text):
+    for match in _BRACKET_OR_STRING.finditer(text):
         if match[0] in "[{":
             depth += 1
             if depth > MAX_DEPTH:
