@@ -1,0 +1,345 @@
+"""Registry: the signed documents and the facts about them, in OpenBao.
+
+- Delegations and statements are written once and verify themselves; whoever reads them checks signatures.
+- A statement is acknowledged only when it is stored *and* the epoch was changed after it, so a reader that sees an
+  unchanged epoch may go on trusting statements it read after reading that epoch.
+- Which executions may use a delegation, and which approvals are used up, changes by compare-and-set.
+- None means: not there. Readers take that for revoked, never for fine. No answer raises `Held`.
+- Immutable documents are cached; statuses, bindings to be made and the epoch never are.
+
+Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
+
+    epoch                                   {"value"}
+    principals/<kind>/<name>                {"id", "jwk", "alg", "key"}
+    keys/<thumbprint, base32>               {"id"}
+    delegations/<id>                        {"jws", "parent", "namespace", "workflow_id"}
+    runs/<delegation>                       {"tasks": {<workflow id>: <first run id> | null}}
+    statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
+    approvals/<approval>                    {"binding", "run", "step"}
+    budget/<root>                           see `remit.ledger`
+
+and in ``remit-live`` (KV v1, really deletes): ``leases/<root>/<grant>``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from remit import jose
+from remit.chain import chain_digest
+from remit.delegation import MAX_LINKS, Reference
+from remit.errors import Held, InvalidDocument, Refused
+from remit.principals import Principal
+from remit.statements import Subject
+from remit.vault import Documents, Shared, Vault
+from remit.vault.paths import join
+
+MOUNT = "remit"
+LIVE_MOUNT = "remit-live"
+_TRIES = 8
+_CACHED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationRecord:
+    """A stored delegation.
+
+    Args:
+        jti: Its id. jws: The signed document. parent: The parent's id; None at the root.
+        namespace: Temporal namespace. workflow_id: The execution it was made for.
+    """
+
+    jti: str
+    jws: str
+    parent: str | None
+    namespace: str
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRecord:
+    """An entry of the principal directory.
+
+    Args:
+        principal: Who. key: The public key. signing_key: Name of the private one in Transit.
+    """
+
+    principal: Principal
+    key: jose.PublicKey
+    signing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A live login recorded under its root delegation; `facts` are what its mint wrote."""
+
+    root: str
+    grant: str
+    facts: Mapping[str, Any]
+
+
+class Registry:
+    """The registry behind one session.
+
+    Args:
+        vault: OpenBao.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._documents = Documents(vault, MOUNT)
+        self._epoch = Shared(self._read_epoch)
+        self._links: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._statements: dict[str, str] = {}
+        self._bound: dict[tuple[str, str, str, str], None] = {}
+
+    @property
+    def documents(self) -> Documents:
+        """Return the records themselves, for the ledger and for bootstrap."""
+        return self._documents
+
+    async def epoch(self) -> str:
+        """Return the epoch, from a read that begins after this call; concurrent callers share one.
+
+        Raises:
+            Held: ``registry.empty``: nothing is set up; or OpenBao did not answer.
+        """
+        return await self._epoch()
+
+    async def raise_epoch(self) -> str:
+        """Change the epoch; the value is random, so two writers need not agree."""
+        value = str(uuid.uuid4())
+        await self._documents.put("epoch", {"value": value})
+        return value
+
+    async def _read_epoch(self) -> str:
+        record = await self._documents.get("epoch")
+        if record is None:
+            raise Held(
+                "the registry in OpenBao is not set up", code="registry.empty", next_action="Run `remit bootstrap`."
+            )
+        return str(record["value"])
+
+    async def principal(self, principal: Principal) -> PrincipalRecord | None:
+        """Return a principal's entry in the directory."""
+        record = await self._documents.get(join("principals", principal.kind, principal.name))
+        if record is None or record["id"] != principal.spiffe_id:
+            return None
+        return PrincipalRecord(principal, jose.public_key(record["jwk"]), str(record["key"]))
+
+    async def principal_by_kid(self, kid: str) -> PrincipalRecord | None:
+        """Return the entry of the principal that signs with this key (RFC 7638 thumbprint)."""
+        name = key_name(kid)
+        found = None if name is None else await self._documents.get(join("keys", name))
+        if found is None:
+            return None
+        record = await self.principal(Principal.parse(found["id"]))
+        return record if record is not None and record.key.kid == kid else None
+
+    async def put_principal(self, record: PrincipalRecord) -> bool:
+        """Write an entry of the directory (operator only); tell whether anything changed."""
+        principal, key = record.principal, record.key
+        wanted = {"id": principal.spiffe_id, "jwk": dict(key.jwk), "alg": key.alg, "key": record.signing_key}
+        path = join("principals", principal.kind, principal.name)
+        index = join("keys", _required_key_name(key.kid))
+        entry, named = await asyncio.gather(self._documents.get(path), self._documents.get(index))
+        if named != {"id": principal.spiffe_id}:
+            await self._documents.put(index, {"id": principal.spiffe_id})
+        if entry != wanted:
+            await self._documents.put(path, wanted)
+            await self.raise_epoch()
+        return entry != wanted or named != {"id": principal.spiffe_id}
+
+    async def put_delegation(self, jws: str, *, jti: str, parent: str | None, namespace: str, workflow_id: str) -> None:
+        """Store a delegation, once; storing the same one again is no error.
+
+        Raises:
+            Refused: ``registry.exists``: another document has this id.
+        """
+        path = join("delegations", jti)
+        record = {"jws": jws, "parent": parent, "namespace": namespace, "workflow_id": workflow_id}
+        if not await self._documents.create(path, record) and await self._documents.get(path) != record:
+            raise Refused(f"another delegation has the id {jti}", code="registry.exists")
+
+    async def delegation(self, jti: str) -> DelegationRecord | None:
+        """Return a stored delegation, read now; None means revoked."""
+        record = await self._documents.get(join("delegations", jti))
+        if record is None:
+            return None
+        return DelegationRecord(jti, record["jws"], record["parent"], record["namespace"], record["workflow_id"])
+
+    async def delegations(self) -> list[str]:
+        """Return the ids of all delegations."""
+        return await self._documents.names("delegations")
+
+    async def links(self, reference: Reference) -> tuple[str, ...] | None:
+        """Return the chain a reference names, root first; None when a link is not there.
+
+        Raises:
+            InvalidDocument: ``chain.digest``: another chain than the reference says; ``chain.links``: too long.
+        """
+        key = (reference.delegation, reference.digest)
+        if (known := self._links.get(key)) is not None:
+            return known
+        found: list[str] = []
+        jti: str | None = reference.delegation
+        while jti is not None:
+            if len(found) == MAX_LINKS:
+                raise InvalidDocument(f"a chain has at most {MAX_LINKS} links", code="chain.links", rule=1)
+            record = await self.delegation(jti)
+            if record is None:
+                return None
+            found.append(record.jws)
+            jti = record.parent
+        links = tuple(reversed(found))
+        if chain_digest(links) != reference.digest:
+            raise InvalidDocument("the stored chain is not the one referred to", code="chain.digest", rule=15)
+        _keep(self._links, key, links)
+        return links
+
+    async def bind_run(self, jti: str, *, namespace: str, workflow_id: str, first_run_id: str) -> bool:
+        """Tell whether this execution may use the delegation; the first to ask under an allowed workflow id is bound.
+
+        Raises:
+            Held: Too many others write at the same time, or OpenBao did not answer.
+        """
+        key = (jti, namespace, workflow_id, first_run_id)
+        if key in self._bound:
+            return True
+        record = await self.delegation(jti)
+        if record is None or record.namespace != namespace:
+            return False
+        path = join("runs", jti)
+        for _ in range(_TRIES):
+            held, version = await self._documents.versioned(path)
+            tasks: dict[str, str | None] = dict(held["tasks"]) if held else {}
+            if workflow_id != record.workflow_id and workflow_id not in tasks:
+                return False
+            bound = tasks.get(workflow_id)
+            if bound is None:
+                tasks[workflow_id] = first_run_id
+                if not await self._documents.replace(path, {"tasks": tasks}, version=version):
+                    continue
+            elif bound != first_run_id:
+                return False
+            _keep(self._bound, key, None)
+            return True
+        raise _contended(path)
+
+    async def allow_task(self, jti: str, *, workflow_id: str) -> None:
+        """Let another execution use the delegation: the first one that runs under this workflow id.
+
+        Raises:
+            Held: Too many others write at the same time, or OpenBao did not answer.
+        """
+        path = join("runs", jti)
+        for _ in range(_TRIES):
+            held, version = await self._documents.versioned(path)
+            tasks: dict[str, str | None] = dict(held["tasks"]) if held else {}
+            if workflow_id in tasks:
+                return
+            tasks[workflow_id] = None
+            if await self._documents.replace(path, {"tasks": tasks}, version=version):
+                return
+        raise _contended(path)
+
+    async def tasks(self, jti: str) -> dict[str, str | None]:
+        """Return the executions that may use a delegation: workflow id to first run id, None until it has run."""
+        record, held = await asyncio.gather(self.delegation(jti), self._documents.get(join("runs", jti)))
+        tasks: dict[str, str | None] = {} if record is None else {record.workflow_id: None}
+        return tasks | (dict(held["tasks"]) if held else {})
+
+    async def put_statement(self, subject: Subject, jti: str, jws: str) -> None:
+        """Store a statement and change the epoch; repeating it after an outage is safe.
+
+        Raises:
+            Refused: ``registry.exists``: another document has this id.
+            Held: It may not count yet; repeat it.
+        """
+        path = join(_statements(subject), jti)
+        if not await self._documents.create(path, {"jws": jws}) and await self._documents.get(path) != {"jws": jws}:
+            raise Refused(f"another statement has the id {jti}", code="registry.exists")
+        await self.raise_epoch()
+
+    async def statements(self, subject: Subject) -> list[str]:
+        """Return all statements about a subject, unverified, in no particular order."""
+        folder = _statements(subject)
+        names = await self._documents.names(folder)
+        return list(await asyncio.gather(*(self._statement(join(folder, name)) for name in names)))
+
+    async def _statement(self, path: str) -> str:
+        if (known := self._statements.get(path)) is not None:
+            return known
+        record = await self._documents.get(path)
+        if record is None:
+            # Listed but not readable: somebody deleted a statement. What it said is unknown, so nothing goes on.
+            raise Held(f"a statement is missing: {path}", code="registry.damaged", next_action="Restore OpenBao.")
+        jws = str(record["jws"])
+        _keep(self._statements, path, jws)
+        return jws
+
+    async def consume_approval(self, jti: str, *, binding: str, run: str, step: int) -> bool:
+        """Use an approval up for one step of one run; True also when it was used for the very same one."""
+        path, record = join("approvals", jti), {"binding": binding, "run": run, "step": step}
+        return await self._documents.create(path, record) or await self._documents.get(path) == record
+
+    async def record_lease(self, root: str, grant: str, facts: Mapping[str, Any]) -> None:
+        """Record a live login, so that whoever revokes finds it."""
+        await self._vault.write(join(f"{LIVE_MOUNT}/leases", root, grant), **facts)
+
+    async def forget_lease(self, root: str, grant: str) -> None:
+        """Delete the record of a login that is dead."""
+        await self._vault.delete(join(f"{LIVE_MOUNT}/leases", root, grant))
+
+    async def leases(self, root: str) -> list[LeaseRecord]:
+        """Return the live logins under one root delegation."""
+        grants = await self._vault.list(join(f"{LIVE_MOUNT}/leases", root))
+        answers = await asyncio.gather(
+            *(self._vault.read(join(f"{LIVE_MOUNT}/leases", root, grant)) for grant in grants)
+        )
+        pairs = zip(grants, answers, strict=True)
+        return [LeaseRecord(root, grant, answer["data"]) for grant, answer in pairs if answer is not None]
+
+    async def all_leases(self) -> list[LeaseRecord]:
+        """Return every live login."""
+        roots = await self._vault.list(f"{LIVE_MOUNT}/leases")
+        found = await asyncio.gather(*(self.leases(root.rstrip("/")) for root in roots))
+        return [record for records in found for record in records]
+
+
+def key_name(kid: str) -> str | None:
+    """Return a thumbprint as a name that may stand in a path; None when it is no SHA-256 thumbprint."""
+    try:
+        raw = base64.urlsafe_b64decode(kid + "=")
+    except ValueError:
+        return None
+    return base64.b32encode(raw).decode().rstrip("=").lower() if len(raw) == 32 else None
+
+
+def _required_key_name(kid: str) -> str:
+    name = key_name(kid)
+    if name is None:
+        raise InvalidDocument("a key id is a SHA-256 thumbprint", code="jws.kid", rule=5)
+    return name
+
+
+def _statements(subject: Subject) -> str:
+    if isinstance(subject, Principal):
+        return join("statements", subject.kind, subject.name)
+    return join("statements", "delegation", subject.jti)
+
+
+def _contended(path: str) -> Held:
+    return Held(f"{path}: too many writers at once", code="registry.busy", next_action="It is tried again.")
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep a value, dropping the oldest beyond the bound."""
+    if len(cache) >= _CACHED:
+        cache.pop(next(iter(cache)), None)
+    cache[key] = value
