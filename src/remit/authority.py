@@ -26,7 +26,7 @@ from remit.attempt import Admission, Attempt, Grant
 from remit.audit import AuditLog
 from remit.chain import Chain
 from remit.chains import Chains
-from remit.credentials import Credential, Lease, Mint
+from remit.credentials import Lease, Mint
 from remit.credentials.mint import Occasion
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
@@ -197,7 +197,7 @@ class Authority:
                         require_live=lambda: self.standing.require_live(chain),
                     )
             names = tuple({"id": one.jti, "by": one.iss.spiffe_id} for one in approvals)
-            draft.facts |= {"grant": grant, "approvals": list(names), "lease": lease and lease.evidence}
+            draft.facts |= {"grant": grant, "approvals": list(names), "lease": lease.evidence if lease else None}
             self._record(draft, outcome="permitted")
         except BaseException:
             await self._ledger.settle(reservation, spent=0)
@@ -206,7 +206,7 @@ class Authority:
             raise
         now = self._clock()
         self._open[grant] = _Open(chain, reservation, lease, draft.began, now, names)
-        credential: Credential | None = lease and lease.credential
+        credential = lease.credential if lease else None
         return Grant(
             id=grant,
             attempt=attempt,
@@ -216,7 +216,7 @@ class Authority:
             verdict=verdict,
             expires_at=chain.expires_at,
             credential=credential,
-            lease=lease and lease.evidence,
+            lease=lease.evidence if lease else None,
             secrets=credential.secrets if credential else (),
         )
 
@@ -275,11 +275,11 @@ class Authority:
                 ) from None
             held.renewed = now
 
-    async def status(self, reference: Reference) -> tuple[Standpoint, ...]:
-        """Return the standing of a chain, for a workflow that was told something changed."""
+    async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
+        """Return a chain and the standing of every link and principal of it, whether its times hold or not."""
         epoch = await self.standing.epoch()
         chain = await self._chains.load(reference, epoch=epoch, timely=False)
-        return await self.standing.of(chain, epoch=epoch)
+        return chain, await self.standing.of(chain, epoch=epoch)
 
     async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing."""
@@ -322,6 +322,8 @@ class Authority:
         max_depth: int,
         namespace: str,
         task: str,
+        first_run: str,
+        child: str,
         signer: jose.Signer,
     ) -> Reference:
         """Make the next link of a chain; see `Delegating.delegate`."""
@@ -333,6 +335,8 @@ class Authority:
             max_depth=max_depth,
             namespace=namespace,
             task=task,
+            first_run=first_run,
+            child=child,
             signer=signer,
             spent=self._ledger.spent(parent.delegation),
         )
@@ -341,9 +345,9 @@ class Authority:
         """Let a waiting task go on under a fresh delegation; see `Delegating.adopt`."""
         await self._delegating.adopt(namespace=namespace, task=task, first_run=first_run, old=old, new=new)
 
-    async def allow(self, reference: Reference, *, task: str) -> None:
+    async def allow(self, reference: Reference, *, namespace: str, task: str, first_run: str, child: str) -> None:
         """Let a child execution of this task use the same delegation; see `Delegating.allow`."""
-        await self._delegating.allow(reference, task=task)
+        await self._delegating.allow(reference, namespace=namespace, task=task, first_run=first_run, child=child)
 
     async def close(self) -> None:
         """Destroy what is still held, give back unused budget, close the audit log."""

@@ -61,6 +61,8 @@ class Delegating:
         max_depth: int,
         namespace: str,
         task: str,
+        first_run: str,
+        child: str,
         signer: jose.Signer,
         spent: int,
     ) -> Reference:
@@ -68,6 +70,8 @@ class Delegating:
 
         Args:
             expires_in: Seconds; cut to the parent's expiry.
+            task, first_run: The execution that asks; it must hold the parent.
+            child: Workflow id the new link is for.
             signer: The delegating agent's own key.
             spent: Budget units already spent under the parent.
 
@@ -77,6 +81,7 @@ class Delegating:
         epoch = await self._standing.epoch()
         chain = await self._chains.load(parent, epoch=epoch)
         await self._standing.require_live(chain, epoch=epoch)
+        await self._chains.require_bound(parent.delegation, namespace=namespace, task=task, first_run=first_run)
         delegate = Principal(self._catalogue.trust_domain, "agent", agent)
         record = await self._registry.principal(delegate)
         if record is None:
@@ -86,8 +91,8 @@ class Delegating:
                 next_action=f"Agents are: {', '.join(sorted(self._catalogue.agents))}.",
             )
         now = int(self._clock())
-        child = Delegation(
-            jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{task}/{agent}/{scope}")),
+        link = Delegation(
+            jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{child}/{agent}/{scope}")),
             iss=chain.agent,
             sub=chain.root,
             aud=self._audience,
@@ -102,11 +107,11 @@ class Delegating:
             purpose=chain.leaf.purpose,
             scope=scope,
         )
-        existing = await self._registry.delegation(child.jti)
+        existing = await self._registry.delegation(link.jti)
         if existing is not None:
             return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference
         run = RunContext(now=now, step=0, attempt=1, spent=spent, cost=0)
-        verdict = self._policy.may_delegate(chain=chain, child=child, run=run)
+        verdict = self._policy.may_delegate(chain=chain, child=link, run=run)
         if verdict.decision != "permit":
             raise Denied(
                 f"{chain.agent.short} may not delegate this to {delegate.short}",
@@ -114,15 +119,16 @@ class Delegating:
                 policies=verdict.policies,
                 next_action="Delegate less: actions, spaces, budget, expiry and depth may only shrink.",
             )
-        token = await jose.sign(child.to_claims(), typ=DELEGATION, signer=signer)
+        token = await jose.sign(link.to_claims(), typ=DELEGATION, signer=signer)
         made = await self._chains.extended([*chain.jws, token], epoch=epoch)
         await self._registry.put_delegation(
-            token, jti=child.jti, parent=chain.leaf.jti, namespace=namespace, workflow_id=task
+            token, jti=link.jti, parent=chain.leaf.jti, namespace=namespace, workflow_id=child
         )
         self._audit.append(
             {
                 "event": "delegated",
                 "task": task,
+                "child": child,
                 "root": made.root.spiffe_id,
                 "by": chain.agent.spiffe_id,
                 "agent": made.agent.spiffe_id,
@@ -165,9 +171,10 @@ class Delegating:
             }
         )
 
-    async def allow(self, reference: Reference, *, task: str) -> None:
-        """Let a child execution of this task present the same delegation."""
+    async def allow(self, reference: Reference, *, namespace: str, task: str, first_run: str, child: str) -> None:
+        """Let the execution `child` present the same delegation; `task` must be one that holds it."""
         epoch = await self._standing.epoch()
         chain = await self._chains.load(reference, epoch=epoch)
         await self._standing.require_live(chain, epoch=epoch)
-        await self._registry.allow_task(reference.delegation, workflow_id=task)
+        await self._chains.require_bound(reference.delegation, namespace=namespace, task=task, first_run=first_run)
+        await self._registry.allow_task(reference.delegation, workflow_id=child)

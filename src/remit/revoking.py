@@ -25,7 +25,8 @@ from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, 
 
 if TYPE_CHECKING:
     from remit.chain import Chain
-    from remit.registry import LiveLease, Registry
+    from remit.delegation import Delegation
+    from remit.registry import LeaseRecord, Registry
     from remit.standing import Standing
     from remit.vault import Vault
 
@@ -97,6 +98,7 @@ class Revoking:
         """
         began = time.monotonic()
         about: Subject
+        links: tuple[Delegation, ...]
         if isinstance(subject, Principal):
             about, links = subject, ()
         else:
@@ -130,8 +132,7 @@ class Revoking:
                 next_action="Delegate anew and run `remit resume TASK`.",
             )
         token = await jose.sign(statement.to_claims(), typ=TYP, signer=signer)
-        await self._registry.put_statement(about, jti=statement.jti, jws=token)
-        await self._registry.raise_epoch()
+        await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
         if event is Event.REINSTATED:
             return Outcome(statement.jti, 0, (), None)
         destroyed, pending = await self._destroy_under(about, root=links[0].jti if links else None)
@@ -144,7 +145,7 @@ class Revoking:
         failed: dict[str, str] = {}
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(lease: LiveLease) -> None:
+        async def one(lease: LeaseRecord) -> None:
             async with gate:
                 code = await self._destroy(lease)
             if code is None:
@@ -161,7 +162,7 @@ class Revoking:
             await asyncio.gather(*(one(lease) for lease in under))
         return len(dead), tuple(f"{grant}: {code}" for grant, code in sorted(failed.items()))
 
-    async def _destroy(self, lease: LiveLease) -> str | None:
+    async def _destroy(self, lease: LeaseRecord) -> str | None:
         """Destroy one lease; return why it is pending, or None."""
         try:
             await self._quietly(self._vault.write("auth/token/revoke-accessor", accessor=lease.facts["accessor"]))

@@ -1,0 +1,145 @@
+"""Assembly: from settings to the parts that run, and nothing else.
+
+- A worker's authority has a session of its own; each agent it runs as has another. Neither can do what the other may.
+- What is opened here is closed here, in reverse order: what is still held is destroyed, the log is written through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from remit import jose
+from remit.audit import AuditLog
+from remit.authority import Authority
+from remit.catalogue import Catalogue
+from remit.credentials import Mint
+from remit.errors import Held
+from remit.identity import Presenter, identities
+from remit.ledger import Ledger
+from remit.policy import PolicyEngine
+from remit.policy.source import CATALOGUE
+from remit.principals import Principal
+from remit.registry import Registry
+from remit.settings import Settings
+from remit.vault import JwtLogin, Login, TransitSigner, Vault
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, Plugin
+
+STEP_KEY = "remit-authority"
+"""Transit key the authority signs step tokens with."""
+TOKEN_KEY = "remit-token"  # noqa: S105 - a key's name
+"""Transit key it signs downstream access tokens with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker needs."""
+
+    settings: Settings
+    catalogue: Catalogue
+    policy: PolicyEngine
+    registry: Registry
+    vault: Vault
+    authority: Authority
+    presenter: Presenter
+
+
+def load_policy(settings: Settings) -> tuple[Catalogue, PolicyEngine]:
+    """Return the catalogue, services where the settings say they are, and the policies over it.
+
+    Raises:
+        Usage: ``catalogue.invalid`` or ``policy.invalid``, with every finding.
+    """
+    catalogue = Catalogue.load(settings.policies / CATALOGUE)
+    if settings.services:
+        catalogue = catalogue.located(settings.services)
+    return catalogue, PolicyEngine.load(settings.policies, catalogue)
+
+
+def open_vault(settings: Settings, login: Login) -> Vault:
+    """Return OpenBao as the settings describe it, seen through this login."""
+    return Vault(
+        settings.openbao_address,
+        settings.openbao_ca,
+        login,
+        namespace=settings.openbao_namespace,
+        profile=settings.openbao_profile,
+    )
+
+
+@asynccontextmanager
+async def assemble(settings: Settings) -> AsyncIterator[Parts]:
+    """Build authority and presenter, and close them at the end.
+
+    Raises:
+        Usage: The settings, catalogue or policies are wrong. Refused: OpenBao does not know this worker.
+        Held: OpenBao does not answer.
+    """
+    catalogue, policy = load_policy(settings)
+    proof = identities(settings, trust_domain=catalogue.trust_domain)
+    async with AsyncExitStack() as closing:
+        vault = open_vault(settings, JwtLogin("authority", lambda: proof.token("authority")))
+        await closing.enter_async_context(vault)
+        registry = Registry(vault)
+        await registry.epoch()  # tells at once whether OpenBao answers and is set up
+        audit = AuditLog(settings.audit_folder, clock=time.time)
+        ledger = Ledger(registry)
+        mint = Mint(
+            vault=vault,
+            registry=registry,
+            steps=await TransitSigner.open(vault, STEP_KEY),
+            tokens=await TransitSigner.open(vault, TOKEN_KEY),
+            issuer=f"spiffe://{catalogue.trust_domain}/authority",
+            postgres=settings.postgres,
+            clock=time.time,
+        )
+        authority = Authority(
+            registry=registry,
+            policy=policy,
+            catalogue=catalogue,
+            mint=mint,
+            ledger=ledger,
+            audit=audit,
+            clock=time.time,
+        )
+        closing.push_async_callback(authority.close)
+
+        async def signer_of(agent: Principal) -> jose.Signer:
+            session = open_vault(settings, JwtLogin("agent", lambda: proof.token(f"agent-{agent.name}")))
+            await closing.enter_async_context(session)
+            return await TransitSigner.open(session)
+
+        presenter = Presenter(registry, signer_of=signer_of, clock=time.time)
+        yield Parts(settings, catalogue, policy, registry, vault, authority, presenter)
+
+
+async def temporal_client(
+    settings: Settings, *, plugins: Sequence[Plugin] = (), interceptors: Sequence[Any] = ()
+) -> Client:
+    """Connect to Temporal as its standard client configuration says.
+
+    Raises:
+        Held: ``temporal.unreachable``.
+    """
+    from temporalio.client import Client
+    from temporalio.envconfig import ClientConfig
+
+    options = dict(
+        ClientConfig.load_client_connect_config(
+            config_file=str(settings.temporal_config) if settings.temporal_config else None
+        )
+    )
+    options.setdefault("target_host", "localhost:7233")
+    try:
+        return await Client.connect(**{**options, "plugins": list(plugins), "interceptors": list(interceptors)})  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise Held(
+            f"Temporal at {options['target_host']} does not answer",
+            code="temporal.unreachable",
+            next_action="Start the stack with `remit dev`, or look at Temporal's client configuration.",
+        ) from error
