@@ -149,5 +149,5 @@ def chain(length: int = 3, *, at: int = -1, edit: Edit | None = None, by: LocalS
     return links
 
 
-def verified(links: Sequence[str], *, now: int = NOW, **known: PublicKey) -> Chain:
+def verified(links: Sequence[str], *, now: int | None = NOW, **known: PublicKey) -> Chain:
     return verify_chain(links, anchors=known or anchors(), audience=AUDIENCE, now=now, groups=GROUPS)

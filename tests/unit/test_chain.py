@@ -179,6 +179,14 @@ def test_time_is_checked_on_every_use(now, code):
     assert (refused.value.code, refused.value.rule) == (code, 9)
 
 
+def test_times_may_be_left_to_each_use_and_are_then_checked_there():
+    found = verified(chain(2), now=None)
+    check_time(found, NOW)
+    with pytest.raises(InvalidDocument) as refused:
+        check_time(found, NOW + 86400)
+    assert refused.value.code == "chain.expired"
+
+
 def test_the_shortest_link_ends_the_chain():
     links = chain(3, at=2, edit=claims(exp=NOW + 5))
     assert verified(links).expires_at == NOW + 5

@@ -55,6 +55,7 @@ def test_one_reading_only(data, code):
         (b'{"a":9007199254740991,"b":-9007199254740991}', {"a": MAX_INTEGER, "b": -MAX_INTEGER}),
         (b'{"a":' + b"[" * 15 + b"]" * 15 + b"}", None),
         (b'{"a":"' + b"[" * 500 + b'"}', {"a": "[" * 500}),  # brackets in a string are no depth
+        (b'{"{":' + b"[" * 15 + b"]" * 15 + b',"b":[]}', None),  # exactly 16 levels, counted
         (b'{"a":[' + b"[]," * 30 + b"[]]}", {"a": [[]] * 31}),  # wide is not deep
         (b'{"a":"\\ud83d\\ude00"}', {"a": "\U0001f600"}),
         (b'{"a":1.5,"b":true,"c":null}', {"a": 1.5, "b": True, "c": None}),
