@@ -5,9 +5,9 @@
 - What is taken counts against every link of the chain, so siblings share what their parent has.
 - To keep a step free of I/O, a process takes a block (at most 64 units, at most an eighth of what remains) and spends
   it locally. Idle blocks go back after seconds, all of them on `close`.
-- The record may overstate what was spent, never understate it: a process that dies, or whose write has no known outcome,
-  leaves its block counted as spent. Blocks that a living process may still give back are waited for (`Held`), not
-  refused.
+- The record may overstate what was spent, never understate it: a process that dies, or whose write has no known
+  outcome, leaves its block counted as spent. Blocks that a living process may still give back are waited for (`Held`),
+  not refused.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ IDLE_SECONDS = 2.0
 HELD_SECONDS = 15.0
 """Others wait this long for a block to come back before it counts as spent."""
 _TRIES = 16
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class _Block:
     links: tuple[str, ...]
     free: int = 0
     used_at: float = 0.0
+    waiting: int = 0
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class Ledger:
         self._me = str(uuid.uuid4())
         self._accounts: dict[str, _Account] = {}
         self._root_of: dict[str, str] = {}
-        self._open: dict[int, _Block] = {}
+        self._open: set[int] = set()
         self._number = 0
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -120,25 +122,25 @@ class Ledger:
         if cost < 0:
             raise ValueError("cost is negative")
         links = tuple(link for link, _ in ceilings)
-        account = self._accounts.get(root)
-        if account is None:
-            account = self._accounts[root] = _Account(join("budget", root))
+        account = self._account(root)
         block = account.blocks.get(links)
         if block is None:
             block = account.blocks[links] = _Block(links)
             for link in links:
                 self._root_of[link] = root
         if block.free < cost:
-            async with account.lock:
-                if block.free < cost:
-                    await self._take(account, block, dict(ceilings), cost)
+            block.waiting += 1
+            try:
+                async with account.lock:
+                    while block.free < cost:  # others spend from it while this call waits
+                        await self._take(account, block, dict(ceilings), cost)
+            finally:
+                block.waiting -= 1
         block.free -= cost
         block.used_at = self._clock()
-        # A block that was swept away while this call waited is put back: what it has must not be lost sight of.
-        account.blocks[links] = block
         self._sweep_later()
         self._number += 1
-        self._open[self._number] = block
+        self._open.add(self._number)
         return Reservation(root, links, cost, self._number)
 
     async def settle(self, reservation: Reservation, *, spent: int) -> None:
@@ -149,11 +151,14 @@ class Ledger:
         """
         if not 0 <= spent <= reservation.cost:
             raise ValueError("more was spent than reserved")
-        block = self._open.pop(reservation.number, None)
-        if block is not None and spent < reservation.cost:
+        if reservation.number not in self._open:
+            return
+        self._open.remove(reservation.number)
+        if spent < reservation.cost:
+            blocks = self._account(reservation.root).blocks
+            block = blocks.setdefault(reservation.links, _Block(reservation.links))
             block.free += reservation.cost - spent
             block.used_at = self._clock()
-            self._accounts[reservation.root].blocks[reservation.links] = block
             self._sweep_later()
 
     def spent(self, delegation: str) -> int:
@@ -182,10 +187,22 @@ class Ledger:
         """
         if self._sweeper is not None:
             self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
             self._sweeper = None
         for account in list(self._accounts.values()):
             async with account.lock:
                 await self._give_back(account, [block for block in account.blocks.values() if block.free])
+
+    def _account(self, root: str) -> _Account:
+        account = self._accounts.get(root)
+        if account is None:
+            if len(self._accounts) >= _REMEMBERED:
+                idle = next((one for one, old in self._accounts.items() if not old.blocks), None)
+                if idle is not None:
+                    for link in self._accounts.pop(idle).taken:
+                        self._root_of.pop(link, None)
+            account = self._accounts[root] = _Account(join("budget", root))
+        return account
 
     async def _take(self, account: _Account, block: _Block, ceilings: Mapping[str, int], cost: int) -> None:
         """Take units until the block covers the cost."""
@@ -302,7 +319,7 @@ class Ledger:
                     except RemitError:
                         continue  # no answer: tried again, or counted as spent
                     for block in idle:
-                        if not block.free:
+                        if not block.free and not block.waiting:
                             account.blocks.pop(block.links, None)
 
 
