@@ -44,6 +44,11 @@ def test_claims_are_read_as_written(one):
     checked(one)
 
 
+def test_the_longest_words_pass():
+    longest = dataclasses.replace(YES, reason="r" * approvals.MAX_REASON, request="r" * 64, iat=0)
+    assert Approval.from_claims(longest.to_claims()) == longest
+
+
 @pytest.mark.parametrize("name", sorted(set(YES.to_claims()) - {"reason"}))
 def test_no_claim_may_be_missing(name):
     with pytest.raises(InvalidDocument) as refused:

@@ -22,19 +22,17 @@ KEY = signer("alice").key
 
 def refusal(text, *, typ=TYP, key=KEY):
     """Return (code, rule) of the refusal, which must come fast and without any I/O."""
-    refused = documents.refusal(lambda: jose.verify(text, typ=typ, key=key))
-    return refused.code, refused.rule
 
-
-@pytest.fixture(autouse=True)
-def _no_io(monkeypatch):
     def forbidden(*_args, **_named):
         raise AssertionError("a token caused I/O")
 
-    monkeypatch.setattr(socket, "socket", forbidden)
-    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
-    monkeypatch.setattr(Path, "open", forbidden)
-    monkeypatch.setattr("builtins.open", forbidden)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", forbidden)
+        patch.setattr(socket, "getaddrinfo", forbidden)
+        patch.setattr(Path, "open", forbidden)
+        patch.setattr("builtins.open", forbidden)
+        refused = documents.refusal(lambda: jose.verify(text, typ=typ, key=key))
+    return refused.code, refused.rule
 
 
 @pytest.mark.parametrize("alg", ["EdDSA", "ES256"])
