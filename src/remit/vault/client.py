@@ -64,12 +64,11 @@ class Vault:
         self.profile = profile
         self._login = login
         self._wire = Wire(address, ca=ca, timeout=timeout)
-        lines = [f"Host: {self._wire.host_header}", "X-Vault-Request: true"]
+        self._plain = {"X-Vault-Request": "true"}
         if namespace:
-            lines.append(f"X-Vault-Namespace: {namespace}")
-        self._lines = "".join(f"{line}\r\n" for line in lines).encode()
+            self._plain["X-Vault-Namespace"] = namespace
         self._session: Session | None = None
-        self._head = b""
+        self._headers: Mapping[str, str] = self._plain
         self._logging_in: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def __aenter__(self) -> Vault:
@@ -182,12 +181,12 @@ class Vault:
             Refused: ``vault.name``; nothing was sent. Held: ``vault.unreachable``.
         """
         target = "/v1/" + checked(path)
-        body = b"" if data is None else json.dumps(data, separators=(",", ":")).encode()
+        body = None if data is None else json.dumps(data, separators=(",", ":")).encode()
         session = await self.session()
-        status, answer = await self._wire.send(method, target, self._head, body)
+        status, answer = await self._wire.send(method, target, self._headers, body)
         if status == 403 and answers.is_stale_token(status, answer) and not isinstance(self._login, Token):
             await self._renewed(session)
-            status, answer = await self._wire.send(method, target, self._head, body)
+            status, answer = await self._wire.send(method, target, self._headers, body)
         return status, answer
 
     async def _renewed(self, old: Session | None) -> Session:
@@ -200,19 +199,19 @@ class Vault:
                 session = await self._login.log_in(self._unauthenticated)
                 if not _TOKEN.fullmatch(session.token):
                     raise Refused("the session's token is malformed", code="vault.login")
-                self._head = self._lines + f"X-Vault-Token: {session.token}\r\n".encode()
+                self._headers = {**self._plain, "X-Vault-Token": session.token}
                 self._session = session
             return self._session
 
     async def _unauthenticated(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request without a token; a 4xx is a failed login."""
         target = "/v1/" + checked(path)
-        payload = b""
+        payload: bytes | None = None
         if method == "GET":
             target += "?" + urlencode(body)
         else:
             payload = json.dumps(body, separators=(",", ":")).encode()
-        status, answer = await self._wire.send(method, target, self._lines, payload)
+        status, answer = await self._wire.send(method, target, self._plain, payload)
         if status in (400, 401, 403, 404):
             raise Refused(
                 f"OpenBao does not accept this login at {path}",
