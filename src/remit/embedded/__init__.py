@@ -8,6 +8,7 @@ from __future__ import annotations
 from remit.errors import RemitError
 
 try:
+    from remit.embedded.detach import detach
     from remit.embedded.record import Record, running
     from remit.embedded.stack import Stack, stop
 except ModuleNotFoundError as missing:
@@ -19,4 +20,4 @@ except ModuleNotFoundError as missing:
         next_action="Install it with: pip install 'remit[embedded]'",
     ) from missing
 
-__all__ = ["Record", "Stack", "running", "stop"]
+__all__ = ["Record", "Stack", "detach", "running", "stop"]

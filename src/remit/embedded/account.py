@@ -22,8 +22,12 @@ from remit.errors import RemitError
 
 _INSIDE = Path("/proc/self/cwd")
 _CANDIDATES = ("nobody", "daemon", "bin")
-# Capability numbers of linux/capability.h. The narrower first; containers often have only the second.
+# Capability numbers of linux/capability.h. Of the two, the narrower first; containers often have only the second.
+_BECOME = (0, 6, 7)  # chown, setgid, setuid
+_SETPCAP = 8
 _PASS_FOLDERS = (("dac_read_search", 2), ("dac_override", 1))
+# PostgreSQL asks access(2) about its own programs, which else forgets capabilities of users other than root.
+_ASK_WITH_CAPABILITY = "--securebits=+no_setuid_fixup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,17 @@ def run_as(programs: Path) -> RunAs:
     account = _unprivileged()
     if not _INSIDE.exists():
         raise _impossible("this system has no /proc")
+    permitted = _permitted()
+    if not permitted.issuperset(_BECOME):
+        raise _impossible("this root may not change user")
     if _can_run(programs, account):
         return RunAs(account, (), account)
     setpriv = shutil.which("setpriv")
-    capability = next((name for name, number in _PASS_FOLDERS if _permitted(number)), None)
-    if setpriv is None or capability is None:
+    capability = next((name for name, number in _PASS_FOLDERS if number in permitted), None)
+    if setpriv is None or capability is None or _SETPCAP not in permitted:
         raise _impossible(f"its programs in {programs} are closed to other users")
     become = (f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups")
-    carry = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}")
+    carry = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}", _ASK_WITH_CAPABILITY)
     return RunAs(None, (setpriv, *become, *carry, "--"), account)
 
 
@@ -77,11 +84,11 @@ def _unprivileged() -> Account:
 
 def _can_run(programs: Path, account: Account) -> bool:
     # Asked of the kernel, as that user: modes alone do not tell.
-    wanted = f'test -x "{programs}/postgres" && test -r "{programs}/../share/postgres.bki"'
+    wanted = 'test -x "$0/postgres" && test -r "$0/../share/postgres.bki"'
     try:
         return (
             subprocess.run(
-                ["/bin/sh", "-c", wanted],
+                ["/bin/sh", "-c", wanted, str(programs)],
                 user=account.uid,
                 group=account.gid,
                 extra_groups=[],
@@ -95,11 +102,10 @@ def _can_run(programs: Path, account: Account) -> bool:
         return False
 
 
-def _permitted(capability: int) -> bool:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapPrm:"):
-            return bool(int(line.split()[1], 16) >> capability & 1)
-    return False
+def _permitted() -> frozenset[int]:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("CapPrm:"))
+    return frozenset(number for number in range(64) if mask >> number & 1)
 
 
 def _impossible(why: str) -> RemitError:

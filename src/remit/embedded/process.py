@@ -29,6 +29,7 @@ from remit.errors import RemitError
 MARK = "REMIT_STACK"
 _LOG_LIMIT = 16 * 2**20
 _POLL_SECONDS = 0.02
+_AGE_SECONDS = 3.0
 # Start times are kept as wall-clock seconds, which a clock adjustment may shift a little.
 _START_TOLERANCE = 2.0
 
@@ -138,6 +139,15 @@ class Running:
             if abandoned.wait(_POLL_SECONDS):
                 raise self._failed("was given up because another server failed")
 
+    def check_age(self) -> None:
+        """See that it did not end as soon as it was started: starting it again would not help.
+
+        Raises:
+            RemitError: ``server.failed`` when it ended within 3 s.
+        """
+        if time.time() - self.identity.started < _AGE_SECONDS:
+            raise self._failed(f"ended with status {self._popen.returncode} soon after its start")
+
     def stop(self) -> None:
         """Ask it to end, kill it when it does not within its grace; return when it has ended."""
         if self.alive():
@@ -238,11 +248,19 @@ def end(processes: Iterable[psutil.Process], *, grace: float) -> None:
     """End processes: ask, wait ``grace`` seconds, kill. All at once; returns when all have ended."""
     remaining = list(processes)
     for process in remaining:
-        _signal(process, signal.SIGTERM)
+        _signal(process, _gentle(process))
     _, remaining = psutil.wait_procs(remaining, timeout=grace)
     for process in remaining:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(remaining, timeout=10)
+
+
+def _gentle(process: psutil.Process) -> signal.Signals:
+    # SIGTERM lets PostgreSQL wait for its clients to leave, SIGINT does not.
+    with suppress(psutil.Error):
+        if process.name() == "postgres":
+            return signal.SIGINT
+    return signal.SIGTERM
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Protocol
 
 from remit.embedded import ports as port_blocks
@@ -71,6 +71,7 @@ class Stack:
         bootstrap: Callable[[Stack], object] | None = None,
     ) -> None:
         self.ports = port_blocks.choose(port_base)
+        home = home.expanduser()
         if not home.exists():
             self.ports.check()  # before anything is made; an existing folder's own leftovers end first
         self.state = StateFolder.open(home)
@@ -81,6 +82,8 @@ class Stack:
         self._servers: tuple[Server, ...] = (self.openbao, self.postgres, self.temporal)
         self._running: dict[str, Running] = {}
         self._owned = ExitStack()
+        self._ready = False
+        self._recording = Lock()
 
     @property
     def home(self) -> Path:
@@ -113,13 +116,13 @@ class Stack:
             if end_leftovers(self.state):
                 progress("Stopped what an earlier run had left")
             self.ports.check()
-            self._record(ready=False)
             self._start_servers(progress)
             if self._bootstrap:
                 began = time.monotonic()
                 self._bootstrap(self)
                 progress(f"Bootstrap done ({time.monotonic() - began:.1f} s)")
-            self._record(ready=True)
+            self._ready = True
+            self._record()
         except BaseException:
             self.stop()
             raise
@@ -132,13 +135,14 @@ class Stack:
         with ThreadPoolExecutor() as threads:
             list(threads.map(Running.stop, self._running.values()))
         self._running.clear()
+        self._ready = False
         Record.remove(self.state)
         self._owned.close()
 
     def run(self, command: Command) -> Running:
-        """Run one more process with the stack, e.g. a worker: stopped first, not revived."""
+        """Run one more process with the stack, e.g. a worker: stopped first, revived like the servers."""
         running = self._running[command.name] = process.start(command, self.state)
-        self._record(ready=True)
+        self._record()
         return running
 
     def pid(self, name: str) -> int:
@@ -150,17 +154,20 @@ class Stack:
         return [name for name, running in self._running.items() if not running.alive()]
 
     def revive(self, progress: Progress = lambda line: None) -> list[str]:
-        """Start again the servers that ended by themselves; return their names.
+        """Start again what ended by itself; return the names.
 
         Raises:
-            RemitError: ``server.failed`` when one does not come back.
+            RemitError: ``server.failed`` when one does not come back, or ended as soon as it was started.
         """
         dead = self.dead()
-        for server in self._servers:
-            if server.name in dead:
-                self._start(server, progress, Event())
-                self._record(ready=True)
-        return [name for name in dead if name in {server.name for server in self._servers}]
+        servers = {server.name: server for server in self._servers}
+        for name in dead:
+            self._running[name].check_age()
+            if name in servers:
+                self._start(servers[name], progress, Event())
+            else:
+                self.run(self._running[name].command)
+        return dead
 
     def _start_servers(self, progress: Progress) -> None:
         abandoned = Event()
@@ -177,19 +184,21 @@ class Stack:
         began = time.monotonic()
         command = server.prepare()
         running = self._running[server.name] = process.start(command, self.state)
+        self._record()
         running.wait_until(server.ready, seconds=START_SECONDS, abandoned=abandoned)
         server.finish()
         progress(f"{command.title} ready ({time.monotonic() - began:.1f} s)")
 
-    def _record(self, *, ready: bool) -> None:
-        identities = {name: running.identity for name, running in list(self._running.items())}
-        Record(
-            ready=ready,
-            port_base=self.ports.base,
-            owner=process.Identity.of(os.getpid()),
-            processes=identities,
-            addresses=self.addresses(),
-        ).write(self.state)
+    def _record(self) -> None:
+        with self._recording:  # the servers' threads come here at the same time
+            identities = {name: running.identity for name, running in list(self._running.items())}
+            Record(
+                ready=self._ready,
+                port_base=self.ports.base,
+                owner=process.Identity.of(os.getpid()),
+                processes=identities,
+                addresses=self.addresses(),
+            ).write(self.state)
 
 
 def end_leftovers(state: StateFolder) -> bool:

@@ -2,6 +2,8 @@
 
 - ``history.transferProcessorMaxPollRPS=5000``: stock, this server adds about 30 ms to every activity.
 - The two worker-command flags let a cancellation reach a running activity in about 10 ms.
+- SQLite writes ahead (WAL, ``synchronous=normal``): with its default journal 50 tasks at once run at a sixth
+  of the speed. A killed process loses nothing; a machine that loses power may lose the last moment.
 - Search attributes are made before the first workflow can ask for them.
 """
 
@@ -30,6 +32,7 @@ DYNAMIC_CONFIG = {
     "frontend.WorkerCommandsEnabled": "true",
     "system.enableCancelActivityWorkerCommand": "true",
 }
+SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Temporal:
             argv += ["--search-attribute", f"{key}={kind}"]
         for key, value in DYNAMIC_CONFIG.items():
             argv += ["--dynamic-config-value", f"{key}={value}"]
+        for key, value in SQLITE_PRAGMAS.items():
+            argv += ["--sqlite-pragma", f"{key}={value}"]
         return Command(NAME, "Temporal", tuple(argv), folder, stop_signal=signal.SIGTERM, grace=8.0)
 
     def ready(self) -> bool:
