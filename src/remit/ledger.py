@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from remit.errors import Held, OverBudget, RemitError
 from remit.vault import Documents
@@ -31,6 +31,14 @@ HELD_SECONDS = 15.0
 """Others wait this long for a block to come back before it counts as spent."""
 _TRIES = 16
 _REMEMBERED = 4096
+
+
+class Keeper(Protocol):
+    """Whoever has the records: the registry."""
+
+    @property
+    def documents(self) -> Documents:
+        """Return them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Ledger:
     """Budgets, as one process keeps them.
 
     Args:
-        documents: The registry's records.
+        registry: Where the records are.
         clock: Unix seconds.
         block: Most units taken ahead; 1 takes nothing ahead.
         idle: Seconds after which an unused block goes back.
@@ -90,13 +98,13 @@ class Ledger:
 
     def __init__(
         self,
-        documents: Documents,
+        registry: Keeper,
         *,
         clock: Callable[[], float] = time.time,
         block: int = BLOCK,
         idle: float = IDLE_SECONDS,
     ) -> None:
-        self._documents = documents
+        self._documents = registry.documents
         self._clock = clock
         self._most = block
         self._idle = idle

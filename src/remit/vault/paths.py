@@ -14,6 +14,7 @@ from remit.principals import SAFE_NAME
 
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
+_ONE = re.compile(_SEGMENT, re.ASCII)
 _MOST = 512
 
 
@@ -38,6 +39,17 @@ def join(prefix: str, *names: str) -> str:
         if not SAFE_NAME.fullmatch(name):
             raise _refused(name)
     return "/".join((prefix, *names))
+
+
+def under(prefix: str, made: str) -> str:
+    """Return ``prefix`` with an id of OpenBao's own making as one segment: of a namespace's ids it writes ``<id>.<ns>``.
+
+    Raises:
+        Refused: ``vault.name``; nothing was sent.
+    """
+    if not _ONE.fullmatch(made):
+        raise _refused(made)
+    return f"{prefix}/{made}"
 
 
 def _refused(name: str) -> Refused:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from remit import jose
 from remit.errors import Held, Refused
 from remit.vault.client import Vault
-from remit.vault.paths import join
+from remit.vault.paths import under
 from remit.vault.shared import Batch
 
 MOUNT = "transit"
@@ -35,7 +35,7 @@ class TransitSigner:
 
     def __init__(self, vault: Vault, *, name: str, key: jose.PublicKey, mount: str = MOUNT) -> None:
         self._vault = vault
-        self._path = join(mount, "sign", name)
+        self._path = under(f"{mount}/sign", name)
         self._key = key
         self._version: bytes | None = None
         self._options = {"marshaling_algorithm": "jws", "hash_algorithm": "sha2-256"} if key.alg == "ES256" else {}
@@ -103,7 +103,7 @@ async def public_key(vault: Vault, name: str, *, mount: str = MOUNT) -> jose.Pub
     Raises:
         Refused: ``transit.key``. Held: OpenBao did not answer.
     """
-    answer = await vault.read(join(mount, "keys", name))
+    answer = await vault.read(under(f"{mount}/keys", name))
     data = (answer or {}).get("data") or {}
     newest = (data.get("keys") or {}).get(str(data.get("latest_version")))
     if isinstance(newest, Mapping):

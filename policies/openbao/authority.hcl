@@ -1,0 +1,29 @@
+# The authority: keeps the registry, signs with its own two keys, ends leases. It can mint nothing by itself: what a step
+# may read opens only to a login with a signed step token.
+
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self"  { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }
+
+path "transit/sign/remit-authority" {
+  capabilities      = ["update"]
+  denied_parameters = { key_version = [] }
+}
+path "transit/sign/remit-token" {
+  capabilities      = ["update"]
+  denied_parameters = { key_version = [] }
+}
+path "transit/keys/remit-authority" { capabilities = ["read"] }
+path "transit/keys/remit-token"     { capabilities = ["read"] }
+
+path "remit/data/*"             { capabilities = ["read"] }
+path "remit/metadata/*"         { capabilities = ["list"] }
+path "remit/data/delegations/*" { capabilities = ["create", "read"] }
+path "remit/data/approvals/*"   { capabilities = ["create", "read"] }
+path "remit/data/runs/*"        { capabilities = ["create", "read", "update"] }
+path "remit/data/budget/*"      { capabilities = ["create", "read", "update"] }
+path "remit/delete/*"           { capabilities = ["deny"] }
+path "remit/undelete/*"         { capabilities = ["deny"] }
+path "remit/destroy/*"          { capabilities = ["deny"] }
+
+path "remit-live/leases/*" { capabilities = ["create", "read", "update", "delete", "list"] }

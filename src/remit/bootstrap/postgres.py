@@ -1,0 +1,43 @@
+"""PostgreSQL: how minted users are made and ended, as SQL.
+
+- The manager is no superuser: it has CREATEROLE and may grant the group roles.
+- Ending a user first shuts it out and commits, then ends its sessions: a session opened in between would survive
+  otherwise. What it owned goes to ``app_rw``, so that published tables stay.
+- The user's name says which delegation and step it is for.
+
+``{{name}}``, ``{{password}}`` and ``{{expiration}}`` are OpenBao's.
+"""
+
+from __future__ import annotations
+
+USERNAME_TEMPLATE = (
+    '{{ printf "d-%s-%s" (.DisplayName | replace "remit-step-" "" | truncate_sha256 50) (random 8) | truncate 63 }}'
+)
+
+_IF_THERE = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname='{{name}}') THEN %s END IF; END $$"
+
+REVOCATION = (
+    _IF_THERE % """ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL CONNECTION LIMIT 0;""",
+    "COMMIT",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename='{{name}}'",
+    _IF_THERE % """REASSIGN OWNED BY "{{name}}" TO app_rw; DROP OWNED BY "{{name}}"; DROP ROLE "{{name}}";""",
+)
+"""Statements that end a user; also those that undo a failed creation."""
+
+
+def creation(*, group: str, manager: str) -> tuple[str, ...]:
+    """Return the statements that make a user.
+
+    Args:
+        group: Role it gets its rights from. manager: Role that makes it, and must be able to end its sessions.
+    """
+    return (
+        """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' CONNECTION LIMIT 8 """
+        f"""IN ROLE {_name(group)}; GRANT "{{{{name}}}}" TO {_name(manager)};""",
+    )
+
+
+def _name(role: str) -> str:
+    if not role.replace("_", "").isalnum() or not role.isascii() or len(role) > 63:
+        raise ValueError(f"not a role's name: {role!r}")
+    return f'"{role}"'
