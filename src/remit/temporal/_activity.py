@@ -1,0 +1,240 @@
+"""The activity interceptor: the life of one attempt, around whatever the tool is.
+
+- No chain, no declaration, no workflow: refused before anything else, with nothing asked.
+- The credential is there in a context variable while the tool runs, and nowhere afterwards.
+- A result or exception leaves without the attempt's secrets, or not at all.
+- The release always runs to its end, also when the attempt is cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
+    ExecuteActivityInput,
+)
+
+from remit.attempt import Attempt, Grant
+from remit.credentials import CREDENTIAL, holds, scrub, scrub_text
+from remit.errors import Denied, Held, Refused, RemitError
+from remit.temporal import _header as header
+from remit.temporal import _names as names
+from remit.temporal._failure import to_application_error
+from remit.temporal._parts import Authority, Describes, Facts, Presenter
+from remit.temporal._watch import Beats, Watch
+
+_PATIENCE = 10.0
+"""Seconds an attempt waits out an outage by itself before it leaves the waiting to Temporal."""
+
+GRANT: ContextVar[Grant | None] = ContextVar("remit_grant", default=None)
+"""The grant the running tool has; a declared tool refuses to run without one."""
+
+
+class ActivityInbound(ActivityInboundInterceptor):
+    """Governs one attempt; Temporal makes a new one for every attempt.
+
+    Args:
+        next: The interceptor beneath.
+        facts: What the worker knows of its activities.
+        authority, presenter: Who decides, and who signs for the agent.
+        watch: Seconds between looks at a running attempt's chain.
+    """
+
+    def __init__(
+        self,
+        next: ActivityInboundInterceptor,
+        *,
+        facts: Facts,
+        authority: Authority,
+        presenter: Presenter,
+        watch: float,
+    ) -> None:
+        super().__init__(next)
+        self._facts = facts
+        self._authority = authority
+        self._presenter = presenter
+        self._every = watch
+        self._beats: Beats | None = None
+
+    def init(self, outbound: ActivityOutboundInterceptor) -> None:
+        """Stand between the tool and its heartbeats."""
+        self._beats = Beats(outbound)
+        super().init(self._beats)
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        """Run one attempt: decide, mint, run, destroy."""
+        info = activity.info()
+        if info.activity_type in names.INTERNAL and info.is_local:
+            return await self.next.execute_activity(input)
+        if not self._facts.governs(info.activity_type):
+            return await self.next.execute_activity(input)
+        watch = Watch(
+            self._authority,
+            None if info.is_local else self._beats,
+            innermost=self.next,
+            every=self._every,
+        )
+        try:
+            try:
+                grant = await self._granted(self._attempt(input))
+            except RemitError as error:
+                raise to_application_error(error, attempt=info.attempt) from None
+            return await self._governed(grant, input, watch)
+        finally:
+            watch.end()
+
+    def _attempt(self, input: ExecuteActivityInput) -> Attempt:
+        info = activity.info()
+        mark = header.read(input.headers)
+        if mark is None or not info.workflow_id or not info.workflow_run_id:
+            raise Denied(
+                f"{info.activity_type} carries no delegation",
+                code="delegation.missing",
+                next_action="Start its workflow with a delegation, on a client that has the plugin.",
+            )
+        tool = self._tool(info.activity_type)
+        return Attempt(
+            reference=mark.reference,
+            namespace=info.namespace,
+            task=info.workflow_id,
+            run=info.workflow_run_id,
+            first_run=mark.first_run or info.workflow_run_id,
+            activity=info.activity_id,
+            attempt=info.attempt,
+            step=mark.step,
+            tool=info.activity_type,
+            call=tool.call(input.args),
+            credential=tool.credential,
+            cost=tool.cost,
+            approvals=header.read_approvals(input.headers),
+        )
+
+    def _tool(self, name: str) -> Describes:
+        tool = self._facts.tools.get(name)
+        if tool is None:
+            raise Denied(
+                f"no tool declares what {name} does",
+                code="activity.undeclared",
+                next_action="Declare it with @remit.temporal.tool, or list it as ungoverned.",
+            )
+        return tool
+
+    async def _granted(self, attempt: Attempt) -> Grant:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + _PATIENCE, 0.1
+        while True:
+            presentation = asyncio.ensure_future(self._presenter.present(attempt))
+            try:
+                return await self._authority.authorize(attempt, presentation)
+            except Held:
+                if loop.time() + pause > until:
+                    raise
+            finally:
+                _drop(presentation)
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 2)
+
+    async def _governed(self, grant: Grant, input: ExecuteActivityInput, watch: Watch) -> Any:
+        if self._beats is not None:
+            self._beats.secrets = grant.secrets
+        watch.guard(grant)
+        ended = _Ended("cancelled")
+        try:
+            ended = await self._run(grant, input, watch)
+        finally:
+            watch.end()
+            await self._release(grant, ended, stopped=watch.stopped is not None)
+        if ended.failure is not None:
+            raise ended.failure
+        return ended.result
+
+    async def _run(self, grant: Grant, input: ExecuteActivityInput, watch: Watch) -> _Ended:
+        credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
+        failure: BaseException
+        try:
+            return _finished(await self.next.execute_activity(input), grant)
+        except (asyncio.CancelledError, CancelledError) as error:
+            outcome, failure = "cancelled", error
+        except Exception as error:
+            outcome, failure = "error", error
+        finally:
+            CREDENTIAL.reset(credential)
+            GRANT.reset(granted)
+        stopped = watch.stopped if outcome == "cancelled" else await watch.died()
+        if stopped is None:
+            return _Ended(outcome, code=type(failure).__name__, failure=_clean(failure, grant))
+        if (current := asyncio.current_task()) is not None:
+            current.uncancel()
+        return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
+
+    async def _release(self, grant: Grant, ended: _Ended, *, stopped: bool) -> None:
+        """Release a grant to the end, whatever happens to the attempt meanwhile."""
+        release = asyncio.ensure_future(self._authority.release(grant, outcome=ended.outcome, code=ended.code))
+        cancelled: asyncio.CancelledError | None = None
+        while not release.done():
+            try:
+                await asyncio.wait({release})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if (failed := release.exception()) is not None:
+            activity.logger.error("a grant was not released cleanly", exc_info=failed)
+        if cancelled is not None and ended.failure is None and not stopped:
+            raise cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a tool ended: ``outcome`` and ``code`` for the record, and what its attempt returns or raises."""
+
+    outcome: str
+    code: str | None = None
+    failure: BaseException | None = None
+    result: Any = None
+
+
+def _finished(result: Any, grant: Grant) -> _Ended:
+    """Return the result without secrets; a failure when one is left where it cannot be taken out."""
+    if not grant.secrets or result is None:
+        return _Ended("ok", result=result)
+    clean = scrub(result, grant.secrets)
+    encoded = b"".join(payload.data for payload in activity.payload_converter().to_payloads([clean]))
+    if any(secret.encode() in encoded for secret in grant.secrets):
+        refused = Refused(
+            "the tool's result holds its credential",
+            code="result.secret",
+            next_action="Return data, not the objects that hold the credential.",
+        )
+        return _Ended("error", code=refused.code, failure=to_application_error(refused))
+    return _Ended("ok", result=clean)
+
+
+def _clean(error: BaseException, grant: Grant) -> BaseException:
+    """Return the exception, rebuilt as text when it or a cause of it holds a secret."""
+    if isinstance(error, RemitError):
+        return to_application_error(error)
+    if not grant.secrets or not holds(error, grant.secrets):
+        return error
+    if isinstance(error, asyncio.CancelledError | CancelledError):
+        return CancelledError("Cancelled")
+    kept = error if isinstance(error, ApplicationError) else None
+    return ApplicationError(
+        scrub_text(str(error), grant.secrets),
+        type=kept.type if kept and kept.type else type(error).__name__,
+        non_retryable=kept.non_retryable if kept else False,
+        next_retry_delay=kept.next_retry_delay if kept else None,
+    )
+
+
+def _drop(presentation: asyncio.Future[str]) -> None:
+    """Let go of a proof nobody waits for any more."""
+    if not presentation.done():
+        presentation.cancel()
+    elif not presentation.cancelled():
+        presentation.exception()

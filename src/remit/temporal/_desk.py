@@ -1,0 +1,211 @@
+"""The desk: requests that wait for a person, and the decisions people send.
+
+- A decision is a signed document; whether it counts is the authority's to say, one at a time, in the order they came.
+- All decisions that are here are judged before any takes effect, so a rejection beats an approval that races it.
+- Bounded: 64 requests, 64 decisions in the queue, a decision sent twice is judged once, and at most 32 decisions a run
+  that answer no waiting request are handed to the authority (for its record).
+- The request id read from a decision only routes it; it is not trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import urlsafe_b64decode
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from temporalio import workflow
+
+from remit.errors import Rejected, RemitError
+from remit.temporal._failure import to_application_error
+
+MOST = 64
+_LONGEST = 8 * 1024
+_STRAYS = 32
+_REMEMBERED = 256
+_NO_REQUEST = "approval.no-request"
+
+Admit = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Answer = Mapping[str, Any]
+
+
+class TimedOut(RemitError):
+    """Nobody decided in time."""
+
+    default_code = "approval.timeout"
+
+
+@dataclass(slots=True)
+class Request:
+    """One step that waits; `facts` is what the authority asked for, `approved` what was accepted so far."""
+
+    facts: Mapping[str, Any]
+    since: float
+    approved: list[str]
+    rejected: Answer | None = None
+    news: bool = False
+    answered: bool = False
+
+
+class Desk:
+    """Waits for decisions and judges them.
+
+    Args:
+        admit: Asks the authority whether a decision counts for a request.
+        changed: Called when the set of waiting requests changes.
+    """
+
+    def __init__(self, *, admit: Admit, changed: Callable[[], None]) -> None:
+        self.waiting: dict[str, Request] = {}
+        self._admit = admit
+        self._changed = changed
+        self._inbox: deque[tuple[str, asyncio.Future[Answer] | None]] = deque()
+        self._judged: dict[str, Answer] = {}
+        self._since: dict[str, float] = {}
+        self._strays = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a decision waits to be judged."""
+        return bool(self._inbox)
+
+    def shown(self) -> list[Mapping[str, Any]]:
+        """Return the waiting requests, oldest first, as `remit show` prints them."""
+        return [
+            {
+                **{name: request.facts.get(name) for name in ("request", "binding", "action", "resource", "input")},
+                "approvers": list(request.facts.get("approvers") or ()),
+                "policies": list(request.facts.get("policies") or ()),
+                "refused": list(request.facts.get("refused") or ()),
+                "approved": len(request.approved),
+                "since": _iso(request.since),
+            }
+            for request in self.waiting.values()
+        ]
+
+    async def decided(self, facts: Mapping[str, Any], *, given: list[str], void: Callable[[], bool]) -> list[str]:
+        """Wait until people decided a request.
+
+        Args:
+            facts: The authority's request.
+            given: Approvals the step already has.
+            void: Tells that the request is void: the task halted or goes on under another delegation.
+
+        Returns:
+            The step's approvals, old and new; the old ones alone when the request became void.
+
+        Raises:
+            ApplicationError: ``approval.rejected`` or ``approval.timeout``.
+        """
+        name = str(facts["request"])
+        await workflow.wait_condition(lambda: len(self.waiting) < MOST or void())
+        since = self._since.setdefault(name, workflow.time())
+        _bound(self._since)
+        request = self.waiting[name] = Request(facts, since, list(given))
+        self._changed()
+        wait = facts.get("wait")
+        left = None if wait is None else max(0.001, since + float(wait) - workflow.time())
+        try:
+            await workflow.wait_condition(lambda: request.answered or void(), timeout=left)
+        except TimeoutError:
+            raise to_application_error(
+                TimedOut(
+                    f"nobody decided {facts['action']} on {facts['resource']} within {wait} s",
+                    next_action="Start the task again when an approver is there.",
+                )
+            ) from None
+        finally:
+            self.waiting.pop(name, None)
+            self._changed()
+        if request.rejected is not None:
+            raise to_application_error(
+                Rejected(
+                    f"{request.rejected.get('approver') or 'an approver'} rejected {facts['action']} "
+                    f"on {facts['resource']}",
+                    next_action="Ask the approver why; a new task asks again.",
+                )
+            )
+        return request.approved
+
+    def put(self, token: object, *, reply: asyncio.Future[Answer] | None = None) -> Answer | None:
+        """Take a decision in; never raises.
+
+        Returns:
+            Why it was not taken in; None when it was, its answer then comes through `reply`.
+        """
+        if not isinstance(token, str) or len(token) > _LONGEST or _request_of(token) is None:
+            return _refused("approval.malformed", "this is not a signed decision")
+        if len(self._inbox) >= MOST:
+            return _refused("approval.busy", "too many decisions at once; send it again")
+        digest = sha256(token.encode(errors="replace")).hexdigest()
+        judged = self._judged.get(digest)
+        if judged is not None and judged["code"] != _NO_REQUEST:
+            return judged
+        if reply is None and any(token == queued for queued, _ in self._inbox):
+            return _refused("approval.duplicate", "this decision is already here")
+        self._inbox.append((token, reply))
+        return None
+
+    async def judge(self) -> None:
+        """Judge the oldest decision; let what was judged take effect once none is left."""
+        token, reply = self._inbox[0]
+        answer = await self._judge(token)
+        self._inbox.popleft()
+        if reply is not None and not reply.done():
+            reply.set_result(answer)
+        if not self._inbox:
+            for request in self.waiting.values():
+                request.answered |= request.rejected is not None or request.news
+
+    async def _judge(self, token: str) -> Answer:
+        name = _request_of(token) or ""
+        digest = sha256(token.encode(errors="replace")).hexdigest()
+        request = self.waiting.get(name)
+        if request is None:
+            self._strays += 1
+            if self._strays > _STRAYS:
+                return _stray()
+        facts = request.facts if request else {"request": name[:64], "binding": "", "approvers": []}
+        answer = await self._admit(token, facts)
+        if self.waiting.get(name) is not request or request is None:
+            answer = _stray()
+        elif answer.get("accepted") and answer.get("decision") == "reject":
+            request.rejected = answer
+        elif answer.get("accepted"):
+            request.approved.append(token)
+            request.news = True
+        self._judged[digest] = answer
+        _bound(self._judged)
+        return answer
+
+
+def _request_of(token: str) -> str | None:
+    try:
+        _, body, _ = token.split(".")
+        claims = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        found = claims["request"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return found if isinstance(found, str) and len(found) <= 64 else None
+
+
+def _refused(code: str, message: str) -> Answer:
+    return {"accepted": False, "decision": "", "approver": "", "code": code, "message": message}
+
+
+def _stray() -> Answer:
+    return _refused(_NO_REQUEST, "no step of this task waits for this decision")
+
+
+def _bound(remembered: dict[str, Any]) -> None:
+    while len(remembered) > _REMEMBERED:
+        del remembered[next(iter(remembered))]
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

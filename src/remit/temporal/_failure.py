@@ -1,0 +1,68 @@
+"""Errors across Temporal: an error of Remit becomes an `ApplicationError` and is recognised again in the workflow.
+
+- `type` is the stable code; `non_retryable` follows the error's own `retryable`; the one detail holds the facts.
+- The workflow acts only on facts this module wrote; a tool that imitates them can make its own step wait, no more.
+- Refusals are expected outcomes: they carry no cause and are logged quietly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    CancelledError,
+    ChildWorkflowError,
+    TimeoutError,
+)
+
+from remit.errors import Held, NeedsApproval, NotLive, RemitError
+
+
+def kind_of(error: RemitError) -> str:
+    """Return what the workflow does about an error: ``Held``, ``NeedsApproval``, ``NotLive`` or ``Refused``."""
+    return next((one.__name__ for one in (Held, NeedsApproval, NotLive) if isinstance(error, one)), "Refused")
+
+
+def to_application_error(error: RemitError, *, attempt: int = 1) -> ApplicationError:
+    """Return what Temporal carries of an error.
+
+    Args:
+        attempt: Temporal's attempt number; spaces the retries of an outage from 1 s to 60 s.
+    """
+    return ApplicationError(
+        error.message,
+        {"remit": kind_of(error), **error.facts()},
+        type=error.code,
+        non_retryable=not error.retryable,
+        next_retry_delay=timedelta(seconds=min(60, 2 ** min(attempt - 1, 6))) if error.retryable else None,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def facts_of(error: BaseException | None) -> tuple[str, Mapping[str, Any]]:
+    """Return ``(kind, facts)`` of the error of Remit behind a failure, ``("", {})`` when there is none.
+
+    A step that timed out while it was held counts as held: Temporal keeps the last attempt's failure as the cause.
+    """
+    seen = 0
+    while error is not None and seen < 8:
+        if isinstance(error, ApplicationError):
+            found = error.details[0] if error.details else None
+            if isinstance(found, dict) and isinstance(found.get("remit"), str):
+                return found["remit"], found
+            return "", {}
+        if not isinstance(error, ActivityError | ChildWorkflowError | TimeoutError):
+            return "", {}
+        error = error.__cause__
+        seen += 1
+    return "", {}
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Tell whether a failed activity ended because it was told to: cancelled, or out of heartbeats."""
+    return isinstance(error, ActivityError) and isinstance(error.__cause__, CancelledError | TimeoutError)

@@ -1,0 +1,155 @@
+"""The plugin's own local activities: what a workflow may ask the authority.
+
+- They run only as local activities, started by our own interceptor; nobody can call them by name.
+- Which execution asks is Temporal's word, not an argument.
+- A refusal is an answer, recorded in the history and the same on replay; an outage is retried until it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio import activity
+
+from remit.chain import Chain
+from remit.delegation import Reference, Scope
+from remit.errors import Held, NotLive, RemitError
+from remit.standing import Standpoint
+from remit.statements import Status
+from remit.temporal import _names as names
+from remit.temporal._failure import kind_of, to_application_error
+from remit.temporal._parts import Authority, Presenter
+
+Answer = dict[str, Any]
+_WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
+
+
+class Internal:
+    """The local activities of one worker."""
+
+    def __init__(self, authority: Authority, presenter: Presenter) -> None:
+        self._authority = authority
+        self._presenter = presenter
+
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        """What to register."""
+        return [self.status, self.admit, self.adopt, self.allow, self.delegate]
+
+    @activity.defn(name=names.STATUS)
+    async def status(self, delegation: str, digest: str) -> Answer:
+        """Tell where a chain stands; one that cannot be verified carries no authority."""
+        try:
+            chain, points = await self._authority.describe(Reference(delegation, digest))
+        except Held as error:
+            raise to_application_error(error) from None
+        except RemitError as error:
+            status = error.status if isinstance(error, NotLive) else Status.REVOKED.value
+            return {"status": status, "subject": delegation, "message": error.message, "code": error.code}
+        return _standing(chain, points)
+
+    @activity.defn(name=names.ADMIT)
+    async def admit(self, token: str, request: dict[str, Any], chain: list[str]) -> Answer:
+        """Tell whether a decision counts for a waiting request."""
+
+        async def ask() -> Answer:
+            admission = await self._authority.admit(token, request=request, reference=Reference(*chain))
+            return {name: getattr(admission, name) for name in admission.__slots__}
+
+        return await _answer(ask())
+
+    @activity.defn(name=names.ADOPT)
+    async def adopt(self, first_run: str, old: list[str], new: list[str]) -> Answer:
+        """Let this execution go on under a fresh delegation."""
+        info = activity.info()
+
+        async def ask() -> Answer:
+            await self._authority.adopt(
+                namespace=info.namespace,
+                task=info.workflow_id or "",
+                first_run=first_run,
+                old=Reference(*old),
+                new=Reference(*new),
+            )
+            return {"accepted": True}
+
+        return await _answer(ask())
+
+    @activity.defn(name=names.ALLOW)
+    async def allow(self, first_run: str, chain: list[str], child: str) -> Answer:
+        """Let a child use this execution's delegation."""
+        info = activity.info()
+
+        async def ask() -> Answer:
+            await self._authority.allow(
+                Reference(*chain),
+                namespace=info.namespace,
+                task=info.workflow_id or "",
+                first_run=first_run,
+                child=child,
+            )
+            return {"accepted": True}
+
+        return await _answer(ask())
+
+    @activity.defn(name=names.DELEGATE)
+    async def delegate(self, first_run: str, parent: list[str], child: str, wanted: dict[str, Any]) -> Answer:
+        """Make the next link, signed by the agent this execution acts as."""
+        info, reference = activity.info(), Reference(*parent)
+
+        async def ask() -> Answer:
+            chain, _ = await self._authority.describe(reference)
+            made = await self._authority.delegate(
+                parent=reference,
+                agent=wanted["agent"],
+                scope=Scope(tuple(wanted["actions"]), tuple(wanted["spaces"]), wanted["budget"]),
+                expires_in=wanted["expires_in"],
+                max_depth=wanted["max_depth"],
+                namespace=info.namespace,
+                task=info.workflow_id or "",
+                first_run=first_run,
+                child=child,
+                signer=self._presenter.signer(chain.agent),
+            )
+            return {"accepted": True, "delegation": made.delegation, "digest": made.digest}
+
+        return await _answer(ask())
+
+
+async def _answer(asked: Awaitable[Answer]) -> Answer:
+    try:
+        return await asked
+    except Held as error:
+        raise to_application_error(error) from None
+    except RemitError as error:
+        return {"accepted": False, "remit": kind_of(error), **error.facts()}
+
+
+def _standing(chain: Chain, points: Sequence[Standpoint]) -> Answer:
+    """Return where a whole chain stands: as badly as the worst of its delegations and principals."""
+    statuses = {point.subject: point.status for point in points}
+    worst = next(
+        ((status, point.subject) for status in _WORST_FIRST for point in points if point.status is status),
+        (Status.LIVE, ""),
+    )
+    return {
+        "status": worst[0].value,
+        "subject": worst[1],
+        "message": "" if worst[0] is Status.LIVE else f"{worst[1]} is {worst[0].value}",
+        "root": chain.root.spiffe_id,
+        "agent": chain.agent.spiffe_id,
+        "purpose": chain.leaf.purpose,
+        "expires_at": chain.expires_at,
+        "links": [
+            {
+                "delegation": link.jti,
+                "from": link.iss.spiffe_id,
+                "to": link.delegate.spiffe_id,
+                "status": statuses.get(link.jti, Status.REVOKED).value,
+                "expires_at": datetime.fromtimestamp(link.exp, UTC).isoformat(),
+            }
+            for link in chain.links
+        ],
+    }

@@ -1,0 +1,110 @@
+"""What the plugin is given: the authority, the presenter, and what it knows about activities.
+
+- The authority and the presenter are interfaces, so that both can run apart from agent code.
+- An activity is governed (a tool names its action, resource and credential), or listed as ungoverned, or refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from remit.attempt import Admission, Attempt, Grant
+from remit.chain import Chain
+from remit.delegation import Reference, Scope
+from remit.jose import Signer
+from remit.principals import Principal
+from remit.standing import Standpoint
+from remit.step import Call
+from remit.temporal._names import matches
+
+
+class Authority(Protocol):
+    """What is asked of `remit.authority.Authority`."""
+
+    async def authorize(self, attempt: Attempt, presentation: Awaitable[str]) -> Grant:
+        """Decide one attempt and mint its credential."""
+
+    async def release(self, grant: Grant, *, outcome: str, code: str | None = None) -> None:
+        """End a grant; never raises."""
+
+    async def watch(self, grant: Grant) -> None:
+        """Raise `NotLive` when a running grant's chain is not live any more."""
+
+    async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
+        """Return a chain and the standing of every link and principal of it."""
+
+    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
+        """Tell whether a decision counts for a waiting request."""
+
+    async def delegate(
+        self,
+        *,
+        parent: Reference,
+        agent: str,
+        scope: Scope,
+        expires_in: int,
+        max_depth: int,
+        namespace: str,
+        task: str,
+        first_run: str,
+        child: str,
+        signer: Signer,
+    ) -> Reference:
+        """Make the next link, for the execution `child`; `task` must be the one that holds the parent."""
+
+    async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
+        """Let a task go on under a fresh delegation."""
+
+    async def allow(self, reference: Reference, *, namespace: str, task: str, first_run: str, child: str) -> None:
+        """Let the execution `child` use the same delegation; `task` must be one that holds it."""
+
+
+class Presenter(Protocol):
+    """Who signs for the agents whose code this worker runs, each with its own key."""
+
+    async def present(self, attempt: Attempt) -> str:
+        """Return the leaf agent's proof for this attempt, as compact JWS."""
+
+    def signer(self, agent: Principal) -> Signer:
+        """Return what signs delegations this agent makes."""
+
+
+class Describes(Protocol):
+    """A tool's declaration: `remit.tool.Tool`, or anything that reads a call off an activity's arguments."""
+
+    @property
+    def name(self) -> str:
+        """Activity type."""
+
+    @property
+    def credential(self) -> str | None:
+        """Credential profile, or None."""
+
+    @property
+    def cost(self) -> int:
+        """Whole budget units."""
+
+    def call(self, arguments: Sequence[Any]) -> Call:
+        """Return the call these arguments mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What workflow and activity interceptors know of a worker's activities.
+
+    Args:
+        tools: Activity type → its declaration.
+        ungoverned: Activity and workflow types that carry no authority; ``*`` stands for any text.
+        heartbeat: Heartbeat timeout of governed activities that set none.
+    """
+
+    tools: Mapping[str, Describes] = field(default_factory=dict)
+    ungoverned: tuple[str, ...] = ()
+    heartbeat: timedelta = timedelta(seconds=10)
+
+    def governs(self, name: str) -> bool:
+        """Tell whether an activity or workflow type is governed."""
+        return not matches(name, self.ungoverned)

@@ -1,0 +1,185 @@
+"""A step: one activity, or local activity, through every time it has to be scheduled.
+
+- It is scheduled at once, in the order the workflow asked, so that a plain step adds no event to the history.
+- needs-approval waits for people; a chain that is not live waits for the gate; an outage waits and tries again.
+  Each then schedules the same step anew: same number, same input.
+- Every other refusal goes to the workflow as it came.
+- On the wire an interrupted step is waited for until it really ended, so it never runs twice at once. How the
+  workflow itself wants its cancellations handled is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, CancelledError, RetryState
+
+from remit.temporal._failure import facts_of, was_cancelled
+from remit.temporal._settled import settled
+from remit.temporal._task import GovernedTask
+from remit.temporal._view import StepView
+
+Schedule = Callable[[tuple[str, ...]], "asyncio.Task[Any]"]
+"""From the approvals given so far to the scheduled activity."""
+
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
+
+
+class Step:
+    """One step of a task.
+
+    Args:
+        task: The task it belongs to.
+        schedule: Schedules the activity.
+        view: What is shown of it.
+        cancellation: How the workflow wants its own cancellation of it handled.
+    """
+
+    def __init__(
+        self,
+        task: GovernedTask,
+        schedule: Schedule,
+        *,
+        view: StepView,
+        cancellation: workflow.ActivityCancellationType,
+    ) -> None:
+        self._task = task
+        self._schedule = schedule
+        self._view = view
+        self._cancellation = cancellation
+        self._approvals: list[str] = []
+        self._generation = task.gate.generation
+        self._inner: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._given_up = False
+        self._wait = _FIRST_WAIT
+
+    def start(self) -> asyncio.Task[Any]:
+        """Schedule it, if the gate is open, and return the handle the workflow awaits."""
+        if self._task.gate.open:
+            self._begin()
+        inner, handle = self._inner, asyncio.create_task(self._drive())
+
+        def finish(done: asyncio.Task[Any]) -> None:
+            # A handle cancelled before its first turn never runs: what was scheduled must not be left behind.
+            if inner is not None and done.cancelled() and not inner.done():
+                inner.cancel()
+
+        if self._cancellation is not workflow.ActivityCancellationType.ABANDON:
+            handle.add_done_callback(finish)
+        return handle
+
+    def interrupt(self) -> None:
+        """Stop what runs; it is scheduled again once the gate is open."""
+        self._interrupted = True
+        if self._inner is not None:
+            self._inner.cancel()
+
+    def _begin(self) -> None:
+        gate = self._task.gate
+        if self._generation != gate.generation:
+            self._generation = gate.generation
+            self._approvals.clear()  # they were given for the old delegation
+        self._interrupted = False
+        self._view.begin()
+        self._inner = self._schedule(tuple(self._approvals))
+        self._inner.add_done_callback(self._ended)
+        self._task.inflight[self._inner] = None
+        self._task.running[self] = None
+
+    async def _drive(self) -> Any:
+        try:
+            while True:
+                if self._inner is None:
+                    await self._task.gate.passed()
+                    self._begin()
+                try:
+                    result = await self._finished()
+                except ActivityError as error:
+                    self._over()
+                    await self._again(error)
+                else:
+                    self._view.state = "done"
+                    return result
+        except BaseException as error:
+            kind, facts = facts_of(error)
+            self._view.end(kind, facts)
+            raise
+        finally:
+            self._over()
+
+    def _over(self) -> None:
+        self._inner = None
+        self._task.running.pop(self, None)
+
+    async def _finished(self) -> Any:
+        inner = self._inner
+        if inner is None:
+            raise RuntimeError("nothing is scheduled")
+        while not inner.done():
+            try:
+                await settled(inner)
+            except asyncio.CancelledError as cancelled:
+                if self._cancellation is workflow.ActivityCancellationType.ABANDON:
+                    raise
+                self._given_up = True
+                inner.cancel(*cancelled.args)
+                if self._cancellation is workflow.ActivityCancellationType.TRY_CANCEL:
+                    raise self._cancelled() from CancelledError("Cancelled")
+                if (current := asyncio.current_task()) is not None:
+                    current.uncancel()
+        return inner.result()
+
+    async def _again(self, error: ActivityError) -> None:
+        """Return when the step is to be scheduled anew; raise when it is over."""
+        gate = self._task.gate
+        kind, facts = facts_of(error)
+        if self._given_up:
+            raise error
+        if kind == "NeedsApproval":
+            await self._decided(facts["request"])
+        elif kind == "NotLive":
+            self._view.state = "stopped"
+            await self._task.looked()
+            if gate.open:  # reinstated meanwhile, or the registry's readers disagree for a moment
+                await self._pause()
+        elif kind == "Held":
+            self._view.state = "held"
+            await self._pause()
+        elif self._interrupted and was_cancelled(error):
+            self._view.state = "stopped"
+        else:
+            raise error
+
+    async def _decided(self, request: Mapping[str, Any]) -> None:
+        gate, generation = self._task.gate, self._task.gate.generation
+        self._view.wait_for(request)
+        self._approvals = await self._task.desk.decided(
+            request,
+            given=self._approvals,
+            void=lambda: gate.halted is not None or gate.generation != generation,
+        )
+
+    async def _pause(self) -> None:
+        await workflow.sleep(self._wait)
+        self._wait = min(_LONGEST_WAIT, self._wait * 2)
+
+    def _ended(self, done: asyncio.Task[Any]) -> None:
+        self._task.inflight.pop(done, None)
+        if not done.cancelled():
+            done.exception()  # seen, whether or not anybody still waits for it
+
+    def _cancelled(self) -> ActivityError:
+        return ActivityError(
+            "Activity cancelled",
+            scheduled_event_id=0,
+            started_event_id=0,
+            identity="",
+            activity_type=self._view.tool,
+            activity_id="",
+            retry_state=RetryState.CANCEL_REQUESTED,
+        )

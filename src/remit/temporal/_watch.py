@@ -1,0 +1,132 @@
+"""The watch over one running attempt: it beats for the tool, and stops it when its chain is not live any more.
+
+- Beating and looking are apart: a slow registry never costs a heartbeat.
+- Both begin only after one interval, so a quick tool pays for neither.
+- A tool's own progress survives: our beats repeat the last details it gave, without its secrets.
+- An outage while a tool runs stops nothing: its credential dies by itself, and the next attempt is decided anew.
+- An async tool is cancelled, a tool on a thread gets the exception there, as Temporal's own cancellation does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import CancelledError
+from temporalio.worker import ActivityInboundInterceptor, ActivityOutboundInterceptor
+
+from remit.attempt import Grant
+from remit.credentials import scrub
+from remit.errors import Held, NotLive
+from remit.temporal._parts import Authority
+
+_THREAD_GRACE = 5.0
+"""Seconds a tool on a thread has to end after it was told; then its attempt ends without it."""
+
+
+class Beats(ActivityOutboundInterceptor):
+    """Remembers a tool's heartbeat details, so that our beats do not erase them."""
+
+    def __init__(self, next: ActivityOutboundInterceptor) -> None:
+        super().__init__(next)
+        self.secrets: Sequence[str] = ()
+        self._details: tuple[Any, ...] = tuple(activity.info().heartbeat_details)
+
+    def heartbeat(self, *details: Any) -> None:
+        """Beat for the tool."""
+        self._details = scrub(details, self.secrets)
+        self.next.heartbeat(*self._details)
+
+    def again(self) -> None:
+        """Beat by ourselves; only on the event loop."""
+        self.next.heartbeat(*self._details)
+
+
+class Watch:
+    """Watches one attempt.
+
+    Args:
+        authority: Knows whether a grant's chain is live.
+        beats: Beats; None for a local activity, which has none.
+        innermost: Where the tool runs.
+        every: Seconds between looks; beats keep within a third of the heartbeat timeout.
+    """
+
+    def __init__(
+        self, authority: Authority, beats: Beats | None, *, innermost: ActivityInboundInterceptor, every: float
+    ) -> None:
+        self.stopped: NotLive | None = None
+        self._authority = authority
+        self._beats = beats
+        self._innermost = innermost
+        self._every = every
+        timeout = activity.info().heartbeat_timeout
+        self._pause = min(every, timeout.total_seconds() / 3) if timeout else every
+        self._loop = asyncio.get_running_loop()
+        self._attempt = asyncio.current_task()
+        self._grant: Grant | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        if beats is not None:
+            self._timers["beat"] = self._loop.call_later(self._pause, self._beat)
+
+    def guard(self, grant: Grant) -> None:
+        """Look after this grant from now on."""
+        self._grant = grant
+        self._timers["look"] = self._loop.call_later(self._every, self._look)
+
+    def end(self) -> None:
+        """Stop watching."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def died(self) -> NotLive | None:
+        """Tell whether the grant's chain is the reason a tool failed: a revocation kills its session first."""
+        if self.stopped is None and self._grant is not None:
+            try:
+                await self._authority.watch(self._grant)
+            except NotLive as error:
+                self.stopped = error
+            except Held:
+                pass
+        return self.stopped
+
+    def _beat(self) -> None:
+        if self._beats is not None:
+            self._beats.again()
+            self._timers["beat"] = self._loop.call_later(self._pause, self._beat)
+
+    def _look(self) -> None:
+        self._looking = self._loop.create_task(self._looks())
+
+    async def _looks(self) -> None:
+        if await self.died() is None:
+            self._timers["look"] = self._loop.call_later(self._every, self._look)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        running = _running(self._innermost)
+        raiser = getattr(running, "cancel_thread_raiser", None)
+        told = getattr(running, "cancelled_event", None)
+        if told is not None:
+            told.set()
+        if self._attempt is None:
+            return
+        if raiser is None:
+            self._attempt.cancel()
+        else:
+            raiser.raise_in_thread(CancelledError)
+            self._timers["grace"] = self._loop.call_later(_THREAD_GRACE, self._attempt.cancel)
+
+
+def _running(interceptor: ActivityInboundInterceptor) -> object | None:
+    """Return Temporal's record of the running activity: there is no public way to raise in a tool's thread."""
+    while (beneath := getattr(interceptor, "next", None)) is not None:
+        interceptor = beneath
+    return getattr(interceptor, "_running_activity", None)

@@ -1,0 +1,144 @@
+"""Workflow interceptors: every way out of a governed workflow carries its chain, or is refused.
+
+- A workflow started without a delegation is left alone; its governed activities are refused where they run.
+- Governed: activities, local activities, children, continue-as-new. Refused: Nexus operations, and the plugin's own
+  activities called by name.
+- Signals never raise, whatever they carry: an exception in a handler would fail the workflow.
+- A halted task ends: its code is cancelled, what runs is cancelled, and after at most 10 s it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, ClassVar
+
+from temporalio import workflow
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    HandleQueryInput,
+    HandleSignalInput,
+    WorkflowInboundInterceptor,
+    WorkflowOutboundInterceptor,
+)
+
+from remit.errors import InvalidDocument
+from remit.temporal import _header as header
+from remit.temporal import _names as names
+from remit.temporal._children import Children
+from remit.temporal._failure import facts_of, to_application_error
+from remit.temporal._handlers import Handlers
+from remit.temporal._outbound import Outbound
+from remit.temporal._parts import Facts
+from remit.temporal._settled import settled
+from remit.temporal._task import GovernedTask
+
+_GRACE = 10.0
+"""Seconds a halted task has to clean up."""
+_SHOWN_RESULT = 16 * 1024
+
+
+class Inbound(WorkflowInboundInterceptor):
+    """Opens the task, hears what it is told, ends it when it halts."""
+
+    facts: ClassVar[Facts] = Facts()
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        """Add the handlers to the workflow, whatever it is, and wrap what it starts."""
+        self._task = GovernedTask(self.facts)
+        self._task.bind(outbound.start_local_activity)
+        self._children = Children(self._task)
+        handlers = Handlers(self._task, self._children)
+        for name in (names.NOTICE, names.DECIDE, names.RESUME):
+            workflow.set_signal_handler(name, handlers.signal)
+        workflow.set_update_handler(names.DECIDE, handlers.decide)
+        workflow.set_update_handler(names.RESUME, handlers.resume)
+        workflow.set_query_handler(names.VIEW, handlers.view)
+        super().init(Outbound(outbound, self._task, self._children))
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        """Take our own signals; pass the others on."""
+        argument = input.args[0] if input.args else None
+        if input.signal == names.NOTICE:
+            self._task.notice()
+        elif input.signal == names.DECIDE:
+            self._task.desk.put(argument)
+        elif input.signal == names.RESUME:
+            self._task.resume(argument)
+        else:
+            await self.next.handle_signal(input)
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:
+        """Add the task's current details to what the Temporal UI asks for."""
+        answer = await self.next.handle_query(input)
+        if isinstance(answer, WorkflowMetadata) and self._task.reference is not None:
+            ours = self._task.shown().to_markdown()
+            answer.current_details = "\n\n".join(filter(None, (ours, answer.current_details)))
+        return answer
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        """Run a governed task from its opening to its end."""
+        task = self._task
+        try:
+            mark = header.read(input.headers)
+        except InvalidDocument as error:
+            raise to_application_error(error) from None
+        if mark is None:
+            return await self.next.execute_workflow(input)
+        try:
+            await task.open(mark, header.read_terms(input.headers))
+            result = await self._run(input)
+        except (Exception, asyncio.CancelledError) as error:
+            _, facts = facts_of(error)
+            code = str(facts.get("code") or getattr(error, "type", None) or type(error).__name__)
+            task.close(_ending(task, code), error={"code": code, "message": str(facts.get("message") or error)[:500]})
+            raise
+        task.close("completed", result=_shown(result))
+        return result
+
+    async def _run(self, input: ExecuteWorkflowInput) -> Any:
+        main = asyncio.create_task(self.next.execute_workflow(input))
+        halted = asyncio.get_running_loop().create_future()
+
+        def end() -> None:
+            if not halted.done():
+                halted.set_result(None)
+
+        self._task.end = end
+        while not main.done() and not halted.done():
+            try:
+                await settled(main, halted)
+            except asyncio.CancelledError as cancelled:
+                main.cancel(*cancelled.args)
+                if (current := asyncio.current_task()) is not None:
+                    current.uncancel()
+        if main.done():
+            return main.result()
+        main.cancel()
+        self._children.cancel()
+        try:
+            await workflow.wait_condition(
+                lambda: main.done() and not self._task.inflight and not self._children.busy, timeout=_GRACE
+            )
+        except TimeoutError:
+            workflow.logger.warning("halted before everything it had started was over")
+        if main.done() and not main.cancelled():
+            main.exception()
+        raise self._task.gate.refusal()
+
+
+def _ending(task: GovernedTask, code: str) -> str:
+    if task.gate.halted is not None:
+        return "halted"
+    return "rejected" if code == "approval.rejected" else "failed"
+
+
+def _shown(result: Any) -> Any:
+    """Return a result as JSON for the view, None when it is none or large."""
+    if result is None:
+        return None
+    (payload,) = workflow.payload_converter().to_payloads([result])
+    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _SHOWN_RESULT:
+        return None
+    return json.loads(payload.data)

@@ -1,0 +1,189 @@
+"""`RemitPlugin`: added to a Temporal client, it governs what is started there and what its workers run.
+
+- Give it to `Client.connect`; workers made from that client have it too. Giving it to both does the work once.
+- Without an authority it starts and reads tasks (a command line, a web server); such a process runs no governed worker.
+- A worker refuses to start when one of its activities is neither declared nor listed as ungoverned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import ClientConfig
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    Interceptor,
+    ReplayerConfig,
+    Worker,
+    WorkerConfig,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from remit.errors import Usage
+from remit.temporal import _names as names
+from remit.temporal._activity import ActivityInbound
+from remit.temporal._client import ClientInterceptor
+from remit.temporal._internal import Internal
+from remit.temporal._parts import Authority, Describes, Facts, Presenter
+from remit.temporal._workflow import Inbound
+from remit.temporal.tool import declared_by
+
+NAME = "remit.Plugin"
+_BEAT_AT_LEAST = timedelta(seconds=1)
+
+
+class RemitPlugin(SimplePlugin):
+    """Governs a client and its workers.
+
+    Args:
+        authority: Decides and mints; None in a process that only starts and reads tasks.
+        presenter: Signs for the agents that run here.
+        tools: Declarations of activities that do not carry one themselves (`@tool` functions need none).
+        ungoverned: Activity and workflow types that carry no authority, e.g. model calls; ``*`` stands for any text.
+        watch: Seconds between looks at the chain of a running attempt.
+        heartbeat: Heartbeat timeout of governed activities that set none: how soon a dead worker is noticed.
+        search_attributes: Whether tasks are given `remit.temporal.SEARCH_ATTRIBUTES`; the namespace must have them.
+
+    Example:
+        client = await Client.connect(address, plugins=[RemitPlugin(authority=authority, presenter=presenter)])
+        worker = Worker(client, task_queue="agents", workflows=[MyAgent], activities=[query])
+    """
+
+    def __init__(
+        self,
+        *,
+        authority: Authority | None = None,
+        presenter: Presenter | None = None,
+        tools: Sequence[Describes] = (),
+        ungoverned: Sequence[str] = (),
+        watch: float = 1.0,
+        heartbeat: timedelta = timedelta(seconds=10),
+        search_attributes: bool = True,
+    ) -> None:
+        super().__init__(NAME)
+        if (authority is None) != (presenter is None):
+            raise Usage(
+                "an authority needs a presenter, and a presenter an authority",
+                code="plugin.parts",
+                next_action="Give the plugin both, or neither.",
+            )
+        self._parts = (authority, presenter) if authority is not None and presenter is not None else None
+        self._tools = {one.name: one for one in tools}
+        self._ungoverned = tuple(ungoverned)
+        self._watch = watch
+        self._heartbeat = heartbeat
+        self._client = ClientInterceptor(
+            governs=lambda name: not names.matches(name, self._ungoverned), search_attributes=search_attributes
+        )
+
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """Put delegations on what the client starts."""
+        present = list(config.get("interceptors") or [])
+        if not any(isinstance(one, ClientInterceptor) for one in present):
+            config["interceptors"] = [self._client, *present]
+        return config
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Govern a worker's activities and workflows."""
+        present = list(config.get("interceptors") or [])
+        if self._parts is None or any(isinstance(one, WorkerInterceptor) for one in present):
+            return config
+        activities = list(config.get("activities") or [])
+        facts = self._facts(activities)
+        _check(activities, facts)
+        config["activities"] = [*activities, *Internal(*self._parts).activities]
+        config["interceptors"] = [WorkerInterceptor(facts, self._parts, watch=self._watch), *present]
+        # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.
+        longest, usual = (
+            config.get("max_heartbeat_throttle_interval"),
+            config.get("default_heartbeat_throttle_interval"),
+        )
+        config["max_heartbeat_throttle_interval"] = min(longest or _BEAT_AT_LEAST, _BEAT_AT_LEAST)
+        config["default_heartbeat_throttle_interval"] = min(usual or _BEAT_AT_LEAST, _BEAT_AT_LEAST)
+        runner = config.get("workflow_runner")
+        if isinstance(runner, SandboxedWorkflowRunner):
+            config["workflow_runner"] = _passing(runner)
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """Replay with the same interceptors; nothing is asked and nothing is run."""
+        present = list(config.get("interceptors") or [])
+        if not any(isinstance(one, WorkerInterceptor) for one in present):
+            config["interceptors"] = [WorkerInterceptor(self._facts(()), None, watch=self._watch), *present]
+        runner = config.get("workflow_runner")
+        if isinstance(runner, SandboxedWorkflowRunner):
+            config["workflow_runner"] = _passing(runner)
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        """Check once more before the worker runs: other plugins may have added activities."""
+        config = worker.config(active_config=True)
+        governed = [one for one in config.get("interceptors") or [] if isinstance(one, WorkerInterceptor)]
+        if not governed:
+            raise Usage(
+                "a worker needs an authority and a presenter",
+                code="plugin.no-authority",
+                next_action="Give them to the RemitPlugin, or use a client without it.",
+            )
+        _check(config.get("activities") or [], governed[0].facts)
+        await next(worker)
+
+    def _facts(self, activities: Iterable[object]) -> Facts:
+        declared = {found.name: found for one in activities if (found := declared_by(one)) is not None}
+        return Facts({**declared, **self._tools}, self._ungoverned, self._heartbeat)
+
+
+class WorkerInterceptor(Interceptor):
+    """Governs one worker."""
+
+    def __init__(self, facts: Facts, parts: tuple[Authority, Presenter] | None, *, watch: float) -> None:
+        self.facts = facts
+        self._parts = parts
+        self._watch = watch
+        self._workflow = type("RemitInbound", (Inbound,), {"facts": facts, "__doc__": Inbound.__doc__})
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap one attempt."""
+        if self._parts is None:
+            return next
+        authority, presenter = self._parts
+        return ActivityInbound(next, facts=self.facts, authority=authority, presenter=presenter, watch=self._watch)
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        """Wrap every workflow."""
+        return self._workflow
+
+
+def _check(activities: Iterable[Callable[..., Any]], facts: Facts) -> None:
+    """Refuse activities that nobody would govern.
+
+    Raises:
+        Usage: ``activity.reserved`` or ``activity.undeclared``.
+    """
+    for one in activities:
+        defined = getattr(one, "__temporal_activity_definition", None)
+        name = getattr(defined, "name", None)
+        if not name or (name in names.INTERNAL and isinstance(getattr(one, "__self__", None), Internal)):
+            continue  # a dynamic activity has no name; each call of it is judged by its own
+        if name.startswith(names.RESERVED):
+            raise Usage(
+                f"the activity {name!r} has a name of Remit's own",
+                code="activity.reserved",
+                next_action="Rename it: names that begin with 'remit.' are reserved.",
+            )
+        if facts.governs(name) and name not in facts.tools:
+            raise Usage(
+                f"the activity {name!r} declares no action, and is not listed as ungoverned",
+                code="activity.undeclared",
+                next_action="Declare it with @remit.temporal.tool, or give its name to RemitPlugin(ungoverned=…).",
+            )
+
+
+def _passing(runner: SandboxedWorkflowRunner) -> SandboxedWorkflowRunner:
+    return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules("remit"))

@@ -1,0 +1,138 @@
+"""`@tool`: one declaration that makes a function a governed activity.
+
+- It names the Cedar action, the resource and the credential; the input model is read from the function.
+- The argument reaches the decision as it came, so a malformed one is refused and recorded, not retried.
+- A declared tool does not run on a worker that lacks the plugin: without a grant it refuses.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel
+from temporalio import activity
+
+from remit.errors import Denied, Usage
+from remit.temporal._activity import GRANT
+from remit.temporal._failure import to_application_error
+from remit.temporal._names import RESERVED
+from remit.tool import Tool
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+ATTRIBUTE = "__remit_tool__"
+
+
+def tool(
+    *,
+    name: str,
+    action: str,
+    resource: str | Callable[[Any], str],
+    credential: str | None = None,
+    cost: int = 1,
+) -> Callable[[_F], _F]:
+    """Declare a governed activity; its only argument is a pydantic model.
+
+    Args:
+        name: Activity type, e.g. ``sql.query``.
+        action: Cedar action, e.g. ``dataset:query``.
+        resource: A Cedar entity id, or how to read it off the input.
+        credential: Credential profile of the catalogue; the function finds it with `current_credential`.
+        cost: Whole budget units a step costs.
+
+    Raises:
+        Usage: ``tool.declaration`` for a function that does not fit.
+
+    Example:
+        @tool(name="sql.query", action="dataset:query", resource=lambda q: q.dataset, credential="flights-ro")
+        async def query(input: Query) -> dict[str, Any]: ...
+    """
+
+    def declare(function: _F) -> _F:
+        parameter, model = _input_of(function)
+        declared = Tool(
+            name=_checked(name),
+            action=action,
+            resource=resource if callable(resource) else lambda _: resource,
+            input=model,
+            credential=credential,
+            cost=cost,
+        )
+        governed = (
+            _asynchronous(function, declared)
+            if inspect.iscoroutinefunction(function)
+            else _threaded(function, declared)
+        )
+        # Temporal decodes by these annotations: as plain JSON, so that decoding never fails before the decision.
+        governed.__annotations__ = {parameter: Any, "return": get_type_hints(function).get("return", Any)}
+        governed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any)]
+        )
+        setattr(governed, ATTRIBUTE, declared)
+        return activity.defn(name=declared.name)(governed)  # type: ignore[return-value]
+
+    return declare
+
+
+def declared_by(function: object) -> Tool | None:
+    """Return what a function declares, None when it declares nothing."""
+    found = getattr(function, ATTRIBUTE, None)
+    return found if isinstance(found, Tool) else None
+
+
+def _asynchronous(function: Callable[..., Any], declared: Tool) -> Callable[..., Any]:
+    @wraps(function)
+    async def governed(argument: Any) -> Any:
+        _require_grant(declared)
+        return await function(_value(declared, argument))
+
+    return governed
+
+
+def _threaded(function: Callable[..., Any], declared: Tool) -> Callable[..., Any]:
+    @wraps(function)
+    def governed(argument: Any) -> Any:
+        _require_grant(declared)
+        return function(_value(declared, argument))
+
+    return governed
+
+
+def _value(declared: Tool, argument: Any) -> BaseModel:
+    return argument if isinstance(argument, declared.input) else declared.input.model_validate(argument)
+
+
+def _require_grant(declared: Tool) -> None:
+    if activity.in_activity() and GRANT.get() is None:
+        raise to_application_error(
+            Denied(
+                f"{declared.name} runs on a worker that does not govern it",
+                code="activity.ungoverned",
+                next_action="Give the worker's client the RemitPlugin; tools run in its process or threads.",
+            )
+        )
+
+
+def _input_of(function: Callable[..., Any]) -> tuple[str, type[BaseModel]]:
+    parameters = list(inspect.signature(function).parameters.values())
+    hints = get_type_hints(function)
+    model = hints.get(parameters[0].name) if len(parameters) == 1 else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise Usage(
+            f"the tool {function.__qualname__} must take exactly one argument, a pydantic model",
+            code="tool.declaration",
+            next_action="Put its arguments into one model and annotate the parameter with it.",
+        )
+    return parameters[0].name, model
+
+
+def _checked(name: str) -> str:
+    if not name or name.startswith(RESERVED) or len(name) > 100 or not name.isascii() or not name.isprintable():
+        raise Usage(
+            f"{name[:100]!r} cannot name a tool",
+            code="tool.declaration",
+            next_action="Use a short ASCII name that does not begin with 'remit.'.",
+        )
+    return name
