@@ -121,7 +121,7 @@ class PolicyEngine:
         """
 
         def asked() -> Verdict:
-            grant = {"grant": reference("Delegation", child.jti), **_below(chain, run)}
+            grant = {"grant": uid("Delegation", child.jti), **_below(chain, run)}
             holder = self._entities.principal(child.delegate)
             return self._once(chain.agent, "delegate", holder, grant, self._entities.of_grant(child, chain))
 
@@ -131,7 +131,7 @@ class PolicyEngine:
         """Decide whether a human may hand this first delegation to its agent."""
 
         def asked() -> Verdict:
-            grant = {"grant": reference("Delegation", root.jti)}
+            grant = {"grant": uid("Delegation", root.jti)}
             holder = self._entities.principal(root.delegate)
             return self._once(root.iss, "submit", holder, grant, self._entities.of_grant(root))
 
@@ -280,7 +280,7 @@ def _least(values: Iterable[int | None]) -> int | None:
 def _below(chain: Chain, run: RunContext) -> dict[str, Any]:
     """Return the context every question about a chain has: its leaf, and the moment."""
     return {
-        "delegation": reference("Delegation", chain.leaf.jti),
+        "delegation": uid("Delegation", chain.leaf.jti),
         "run": {
             "now": moment(run.now),
             "step": run.step,
@@ -292,7 +292,7 @@ def _below(chain: Chain, run: RunContext) -> dict[str, Any]:
 
 
 def _approvals(approvals: Approvals) -> dict[str, Any]:
-    return {"count": approvals.count, "roles": [reference("Role", role) for role in sorted(approvals.roles)]}
+    return {"count": approvals.count, "roles": [uid("Role", role) for role in sorted(approvals.roles)]}
 
 
 def _digest(source: Source, catalogue: Catalogue) -> str:

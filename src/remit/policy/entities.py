@@ -45,7 +45,7 @@ def reference(kind: str, name: str) -> dict[str, Uid]:
 
 def moment(unix: int) -> str:
     """Return a datetime in the one form Cedar reads."""
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 class Entities:

@@ -3,6 +3,7 @@
 - Every policy parses, fits the schema, and has an ``@id`` of its own.
 - ``@approvers`` stands exactly on the forbids that read ``context.approvals``: they alone can be lifted by people, and
   without it nobody would know whom to ask. A permit never reads them.
+- A permit never asks where ``context.delegation`` stands: it would union the powers of everyone in the chain.
 - Every entity a policy names is in the catalogue; a role nobody could hold would never be noticed otherwise.
 - Annotations are known, spans of time are readable. Templates are refused: nothing links them.
 """
@@ -17,7 +18,7 @@ from cedarpy import pst
 
 from remit.catalogue import Catalogue, nearest, seconds
 from remit.policy.findings import Finding, PolicyInvalid
-from remit.policy.rules import Rule, reads_approvals, roles_in, rule
+from remit.policy.rules import Rule, asks_where_chain_stands, reads_approvals, roles_in, rule
 from remit.policy.schema import Actions, read_actions
 from remit.policy.source import SCHEMA, Source, Statement
 
@@ -99,6 +100,8 @@ def _check(node: pst.Template, catalogue: Catalogue) -> Iterator[str]:
     yield from _check_approvals(node, catalogue)
     if "ttl" in notes and node.effect == "forbid":
         yield "@ttl stands on a forbid; it belongs on permits"
+    if node.effect == "permit" and asks_where_chain_stands(node):
+        yield "a permit asks `context.delegation in …`; that would lend it the powers of the whole chain"
     if _has_slots(node):
         yield "it is a template; write the principal and resource out"
     yield from _unknown(node, catalogue)

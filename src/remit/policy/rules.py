@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from cedarpy import pst
 
 from remit.catalogue import seconds
+
+_CONTEXT = pst.Var("context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +71,41 @@ def reads_approvals(node: pst.Template) -> bool:
     todo: list[Any] = [clause.expr for clause in node.clauses]
     while todo:
         value = todo.pop()
-        if isinstance(value, pst.GetAttr) and value.base == pst.Var("context"):
+        if value == _CONTEXT:
+            return True
+        if isinstance(value, pst.GetAttr) and value.base == _CONTEXT:
             if value.attr == "approvals":
                 return True
-        elif isinstance(value, pst.HasAttr) and value.base == pst.Var("context"):
+        elif isinstance(value, pst.HasAttr) and value.base == _CONTEXT:
             if "approvals" in value.attrs:
                 return True
-        elif value == pst.Var("context"):
-            return True
-        elif isinstance(value, Mapping):
-            todo.extend(value.values())
-        elif isinstance(value, tuple):
-            todo.extend(value)
-        elif is_dataclass(value) and not isinstance(value, type):
-            todo.extend(getattr(value, one.name) for one in fields(value))
+        else:
+            todo.extend(_inside(value))
     return False
+
+
+def asks_where_chain_stands(node: pst.Template) -> bool:
+    """Return whether a policy's conditions ask ``context.delegation in …``."""
+    todo: list[Any] = [clause.expr for clause in node.clauses]
+    delegation = pst.GetAttr(_CONTEXT, "delegation")
+    while todo:
+        value = todo.pop()
+        if isinstance(value, pst.BinaryOp) and value.op == "in" and value.left == delegation:
+            return True
+        if isinstance(value, pst.Is) and value.in_expr is not None and value.base == delegation:
+            return True
+        todo.extend(_inside(value))
+    return False
+
+
+def _inside(value: object) -> Iterator[object]:
+    """Yield what an expression is directly made of."""
+    if isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, tuple):
+        yield from value
+    elif is_dataclass(value):
+        yield from (getattr(value, one.name) for one in fields(value))
 
 
 def can_match(node: pst.Template, *, principal: str, action: str, above: frozenset[str], resource: str | None) -> bool:
