@@ -153,6 +153,10 @@ def test_time_and_audience(changes, now, code):
     assert refusal(dataclasses.replace(YES, **changes), now=now) == code
 
 
+def test_24_hours_pass():
+    checked(dataclasses.replace(YES, exp=NOW + MAX_LIFETIME))
+
+
 @pytest.mark.parametrize("now", [NOW - 30, NOW, YES.exp + 29])
 def test_clocks_may_differ_by_30_seconds(now):
     checked(YES, now=now)

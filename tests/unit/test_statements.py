@@ -87,6 +87,10 @@ BAD = {
     ),
     "subject text": ({"sub_id": BOB.spiffe_id}, "statement.claims"),
     "subject of another format": ({"sub_id": {"format": "email", "iss": "x", "jti": "x"}}, "statement.claims"),
+    "subject of another format, well filled": (
+        {"sub_id": {"format": "iss_sub", "iss": ALICE.spiffe_id, "jti": uuid(1)}},
+        "statement.claims",
+    ),
     "subject mixed": ({"sub_id": {**URI, "jti": uuid(1)}}, "statement.claims"),
     "subject without format": ({"sub_id": {"uri": BOB.spiffe_id}}, "statement.claims"),
     "subject no principal": ({"sub_id": {"format": "uri", "uri": "bob"}}, "statement.claims"),
