@@ -1,0 +1,39 @@
+"""The real servers, started once per run, and what talks to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from remit.assembly import Parts, assemble
+from remit.embedded import Stack
+from remit.embedded.provision import provision
+from remit.settings import Settings
+
+REPOSITORY = Path(__file__).parent.parent
+POLICIES = REPOSITORY / "policies"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """OpenBao, PostgreSQL with the flights, and Temporal: provisioned."""
+    home = tmp_path_factory.mktemp("stack") / "home"
+    running = Stack(home, port_base=0, bootstrap=lambda started: provision(started, policies=POLICIES))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Stack) -> Settings:
+    """The settings every command and worker of that stack finds."""
+    return Settings.load(home=stack.home)
+
+
+@pytest.fixture
+async def parts(settings: Settings) -> AsyncIterator[Parts]:
+    """A worker's authority and presenter."""
+    async with assemble(settings) as made:
+        yield made
