@@ -17,18 +17,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from remit.errors import Usage
-from remit.principals import PRINCIPAL_NAME, SAFE_NAME, TRUST_DOMAIN
+from remit.principals import PRINCIPAL_NAME, SAFE_NAME, TRUST_DOMAIN, Principal
 
 _T = TypeVar("_T")
 
@@ -278,6 +270,15 @@ class Catalogue(_Entry):
         """Return a credential profile by name."""
         return _known("credential", name, self.credentials)
 
+    def principal(self, short: str) -> Principal:
+        """Return ``user/<name>`` or ``agent/<name>`` as a principal of this trust domain."""
+        kind, _, name = short.partition("/")
+        if kind not in ("user", "agent"):
+            wanted = "Write user/NAME or agent/NAME."
+            raise Usage(f"{short[:80]!r} names no principal", code="catalogue.unknown", next_action=wanted)
+        _ = self.person(name) if kind == "user" else self.agent(name)
+        return Principal(self.trust_domain, "user" if kind == "user" else "agent", name)
+
 
 def _known(kind: str, name: str, entries: Mapping[str, _T]) -> _T:
     try:
@@ -314,19 +315,16 @@ def _findings(error: ValidationError) -> Iterator[str]:
             yield f"{where}: {message}" if where else message
 
 
-_ENTRIES: Mapping[str, type[_Entry]] = {
-    "people": Person,
-    "agents": Agent,
-    "spaces": Space,
-    "datasets": Resource,
-    "services": Service,
-    "models": Resource,
-    "credentials": CredentialProfile,
-}
-
-
 def _keys(where: tuple[int | str, ...]) -> Collection[str]:
-    model = Catalogue if len(where) == 1 else _ENTRIES.get(str(where[0]), Catalogue)
+    """Return the keys there could be at the place of an unknown one."""
+    entries: dict[str, type[_Entry]] = {
+        "people": Person,
+        "agents": Agent,
+        "spaces": Space,
+        "services": Service,
+        "credentials": CredentialProfile,
+    }
+    model: type[_Entry] = Catalogue if len(where) == 1 else entries.get(str(where[0]), Resource)
     return model.model_fields.keys() - {"name"}
 
 

@@ -150,6 +150,19 @@ def test_an_unknown_name_is_told_with_what_there_is(look: str) -> None:
     assert caught.value.next_action.startswith("There are: ")
 
 
+def test_a_principal_by_its_short_name() -> None:
+    small = Catalogue.parse(SMALL)
+    assert small.principal("user/alice").spiffe_id == "spiffe://remit.local/user/alice"
+    assert small.principal("agent/reader").spiffe_id == "spiffe://remit.local/agent/reader"
+
+
+@pytest.mark.parametrize("short", ["alice", "user/reader", "agent/alice", "role/team", "", "user/", "user/alice/x"])
+def test_what_names_no_principal(short: str) -> None:
+    with pytest.raises(Usage) as caught:
+        Catalogue.parse(SMALL).principal(short)
+    assert caught.value.code == "catalogue.unknown"
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="cannot be read"):
         Catalogue.load(tmp_path / "catalogue.yaml")
