@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from remit.bootstrap import database, identities, logins, policies
@@ -32,6 +32,7 @@ async def bootstrap(
     workload: WorkloadTrust | None = None,
     databases: Sequence[PostgresConnection] = (),
     passwords: Mapping[str, str] | None = None,
+    reset: Collection[str] = (),
     oidc: OidcProvider | None = None,
     stored: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Bootstrapped:
@@ -44,6 +45,7 @@ async def bootstrap(
         workload: Who vouches for workloads; None: an issuer is made the first time and its key returned.
         databases: Where users are minted.
         passwords: Passwords for people made now; others are generated. None: people have no passwords.
+        reset: Names of people who get a new password, e.g. because a run that made theirs was interrupted.
         oidc: How people log in, besides or instead.
         stored: Values of ``secret`` profiles to store where there is none yet, by the last part of their path.
 
@@ -68,7 +70,9 @@ async def bootstrap(
     await policies.apply(wanted, texts)
     await identities.apply(wanted, catalogue, accessors=accessors, mounts=people)
     key = await logins.workloads(wanted, catalogue, workload)
-    made = await logins.people(wanted, catalogue, passwords=passwords) if passwords is not None else {}
+    made = {}
+    if passwords is not None:
+        made = await logins.people(wanted, catalogue, passwords=passwords, reset=reset)
     if oidc is not None:
         await logins.oidc(wanted, oidc)
     await logins.steps(wanted, catalogue, longest=policies.step_seconds(catalogue), profile=vault.profile)

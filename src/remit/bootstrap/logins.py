@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -74,11 +74,14 @@ async def workloads(wanted: Wanted, catalogue: Catalogue, trust: WorkloadTrust |
     return made
 
 
-async def people(wanted: Wanted, catalogue: Catalogue, *, passwords: Mapping[str, str]) -> dict[str, str]:
-    """Make users that log in with a password; return the passwords of those made now.
+async def people(
+    wanted: Wanted, catalogue: Catalogue, *, passwords: Mapping[str, str], reset: Collection[str]
+) -> dict[str, str]:
+    """Make users that log in with a password; return the passwords of those made or reset now.
 
     Args:
         passwords: Passwords to give, by name; others are generated.
+        reset: Names of people who get a new one although they have one.
     """
     made = {}
     for name in catalogue.people:
@@ -90,9 +93,14 @@ async def people(wanted: Wanted, catalogue: Catalogue, *, passwords: Mapping[str
             "token_max_ttl": PERSON_SECONDS,
         }
         path = join("auth/userpass/users", name)
-        there = await wanted.vault.read(path) is not None
-        await wanted.settings(path, settings, secret={} if there else {"password": password}, label=f"user {name}")
-        if not there:
+        if await wanted.vault.read(path) is None:
+            await wanted.settings(path, settings, secret={"password": password}, label=f"user {name}")
+            made[name] = password
+            continue
+        await wanted.settings(path, settings, label=f"user {name}")
+        if name in reset:
+            await wanted.vault.write(f"{path}/password", password=password)
+            wanted.changed.append(f"password of {name}")
             made[name] = password
     return made
 

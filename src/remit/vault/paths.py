@@ -42,7 +42,7 @@ def join(prefix: str, *names: str) -> str:
 
 
 def under(prefix: str, made: str) -> str:
-    """Return ``prefix`` with an id of OpenBao's own making as one segment: of a namespace's ids it writes ``<id>.<ns>``.
+    """Return ``prefix`` with an id of OpenBao's own making as one segment; in a namespace such ids are ``<id>.<ns>``.
 
     Raises:
         Refused: ``vault.name``; nothing was sent.
