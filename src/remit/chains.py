@@ -47,7 +47,6 @@ class Chains:
         self._groups = groups
         self._clock = clock
         self._verified: dict[tuple[str, str], Chain] = {}
-        self._bound: set[tuple[str, str, str]] = set()
 
     async def load(self, reference: Reference, *, epoch: str, timely: bool = True) -> Chain:
         """Return the verified chain a reference names.
@@ -98,15 +97,9 @@ class Chains:
         Raises:
             Refused: ``delegation.other-task``.
         """
-        key = (delegation, task, first_run)
-        if key in self._bound:
-            return
         if not await self._registry.bind_run(delegation, namespace=namespace, workflow_id=task, first_run_id=first_run):
             raise Refused(
                 "this delegation belongs to another execution",
                 code="delegation.other-task",
                 next_action="Delegate for this task.",
             )
-        if len(self._bound) >= CACHED:
-            self._bound.clear()
-        self._bound.add(key)

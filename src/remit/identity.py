@@ -139,7 +139,7 @@ class Presenter:
             Refused: ``identity.none`` when this worker may not run as the leaf agent.
             Held: OpenBao did not answer.
         """
-        agent = await self._leaf(attempt.reference)
+        agent = await self.agent(attempt.reference)
         now = int(self._clock())
         presentation = Presentation(
             jti=str(uuid.uuid4()),
@@ -166,10 +166,11 @@ class Presenter:
         return self._signers[agent]
 
     async def agent(self, reference: Reference) -> Principal:
-        """Return the agent a reference ends at, as its own (unverified) claims say; only its key can prove it."""
-        return await self._leaf(reference)
+        """Return the agent a reference ends at, as its own (unverified) claims say; only its key can prove it.
 
-    async def _leaf(self, reference: Reference) -> Principal:
+        Raises:
+            Held: The registry does not show the delegation.
+        """
         if reference not in self._leaves:
             links = await self._registry.links(reference)
             if links is None:

@@ -1,0 +1,335 @@
+"""The authority on the real OpenBao and PostgreSQL: what is permitted, what is not, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from remit import audit
+from remit.assembly import Parts
+from remit.attempt import Attempt
+from remit.embedded import Stack
+from remit.errors import (
+    Denied,
+    Held,
+    InvalidDocument,
+    NeedsApproval,
+    NotLive,
+    OverBudget,
+    Refused,
+    Rejected,
+    RemitError,
+)
+from remit.settings import Settings
+from remit.statements import Event
+from remit.step import Call
+
+from .acting import (
+    PUBLISH,
+    Task,
+    approve,
+    authorize,
+    delegate,
+    minted_users,
+    narrower,
+    session_of,
+    state,
+)
+
+
+async def records(settings: Settings, task: Task) -> list[dict[str, Any]]:
+    return [one for one in audit.read(settings.audit_folder, task=task.id) if one["event"] == "attempt"]
+
+
+async def refused(parts: Parts, attempt: Attempt) -> RemitError:
+    with pytest.raises(RemitError) as caught:
+        await authorize(parts, attempt)
+    return caught.value
+
+
+async def tried(parts: Parts, attempt: Attempt) -> RemitError | None:
+    try:
+        await parts.authority.release(await authorize(parts, attempt), outcome="ok")
+    except RemitError as error:
+        return error
+    return None
+
+
+async def test_a_permitted_step_gets_a_user_that_is_gone_afterwards(
+    stack: Stack, settings: Settings, parts: Parts
+) -> None:
+    task = await delegate(settings)
+    grant = await authorize(parts, task.attempt(credential="flights-ro"))
+    with session_of(grant) as session:
+        user, flights = session.execute("SELECT current_user, count(*) FROM flights").fetchone() or ("", 0)
+    assert user == grant.lease["user"]
+    assert user.startswith(f"d-{task.reference.delegation}-1-")
+    assert flights == 336_776
+    await parts.authority.release(grant, outcome="ok")
+    assert minted_users(stack, task) == []
+    assert await parts.registry.leases(task.reference.delegation) == []
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(grant.credential["dsn"])
+    permitted, ended = await records(settings, task)
+    assert (permitted["outcome"], ended["outcome"]) == ("permitted", "ok")
+    assert permitted["lease"]["user"] == user
+    secrets = (grant.credential["password"], grant.credential["dsn"])
+    assert not any(secret in repr((permitted, ended, grant)) for secret in secrets)
+
+
+async def test_the_minted_user_may_read_and_not_write(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    grant = await authorize(parts, task.attempt(credential="flights-ro"))
+    with session_of(grant) as session:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute("DELETE FROM flights")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute("SELECT * FROM hr.payroll")
+    await parts.authority.release(grant, outcome="ok")
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (Call(action="dataset:query", resource="payroll", input={"limit": 1}), "policy.denied"),
+        (Call(action="http:request", resource="status-page", input={}), "policy.denied"),
+        (Call(action="no:such", resource="flights", input={}), "policy.denied"),
+        (Call(action="dataset:query", resource="nowhere", input={"limit": 1}), "policy.denied"),
+    ],
+)
+async def test_what_was_not_delegated_is_denied_and_nothing_is_minted(
+    stack: Stack, settings: Settings, parts: Parts, call: Call, code: str
+) -> None:
+    task = await delegate(settings)
+    error = await refused(parts, task.attempt(call, credential="flights-ro"))
+    assert isinstance(error, Denied)
+    assert error.code == code
+    assert minted_users(stack, task) == []
+    (record,) = await records(settings, task)
+    assert (record["outcome"], record["code"], record["verdict"]) == ("refused", code, "deny")
+
+
+async def test_publishing_waits_for_a_steward_and_four_eyes(stack: Stack, settings: Settings, parts: Parts) -> None:
+    task = await narrower(parts, await delegate(settings))
+    attempt = task.attempt(PUBLISH, credential="reports-rw")
+    waiting = await refused(parts, attempt)
+    assert isinstance(waiting, NeedsApproval)
+    request = waiting.request
+    assert request["approvers"] == ["data-steward"]
+    assert request["input"] == dict(PUBLISH.input)
+    assert minted_users(stack, task) == []
+
+    for by, code in (("alice", "approval.four-eyes"), ("carol", "approval.not-permitted")):
+        token = await approve(settings, request, by=by)
+        still = await refused(parts, replace(attempt, approvals=(token,)))
+        assert isinstance(still, NeedsApproval)
+        assert [one["code"] for one in still.request["refused"]] == [code]
+        admission = await parts.authority.admit(token, request=request, reference=task.reference)
+        assert (admission.accepted, admission.code) == (False, code)
+
+    token = await approve(settings, request, by="bob")
+    assert (await parts.authority.admit(token, request=request, reference=task.reference)).accepted
+    grant = await authorize(parts, replace(attempt, approvals=(token,)))
+    await parts.authority.release(grant, outcome="ok")
+    again = await authorize(parts, replace(attempt, attempt=2, approvals=(token,)))  # a retry of the same step
+    await parts.authority.release(again, outcome="ok")
+
+
+async def test_an_approval_serves_one_step_of_one_run(settings: Settings, parts: Parts) -> None:
+    task = await narrower(parts, await delegate(settings))
+    attempt = task.attempt(PUBLISH)
+    waiting = await refused(parts, attempt)
+    assert isinstance(waiting, NeedsApproval)
+    token = await approve(settings, waiting.request, by="bob")
+    other = Call(action=PUBLISH.action, resource=PUBLISH.resource, input={**PUBLISH.input, "table": "other"})
+    for changed in (replace(attempt, call=other), replace(attempt, step=2, activity="2")):
+        assert isinstance(await refused(parts, replace(changed, approvals=(token,))), NeedsApproval)
+    grant = await authorize(parts, replace(attempt, approvals=(token,)))
+    await parts.authority.release(grant, outcome="ok")
+    reset = replace(attempt, run="0b0e7bd6-7b47-4b3c-9a3e-0f8f1f3c1d11", approvals=(token,))
+    error = await refused(parts, reset)
+    assert error.code == "approval.used"
+
+
+async def test_a_rejection_wins(settings: Settings, parts: Parts) -> None:
+    task = await narrower(parts, await delegate(settings))
+    waiting = await refused(parts, task.attempt(PUBLISH))
+    assert isinstance(waiting, NeedsApproval)
+    yes = await approve(settings, waiting.request, by="bob")
+    no = await approve(settings, waiting.request, by="bob", decision="reject")
+    error = await refused(parts, task.attempt(PUBLISH, approvals=(yes, no)))
+    assert isinstance(error, Rejected)
+
+
+async def test_revoking_ends_the_session_and_every_later_attempt(
+    stack: Stack, settings: Settings, parts: Parts
+) -> None:
+    task = await delegate(settings)
+    other = await delegate(settings)
+    grant = await authorize(parts, task.attempt(credential="flights-ro"))
+    sibling = await authorize(parts, other.attempt(credential="flights-ro"))
+    with session_of(grant) as session, session_of(sibling) as living:
+        outcome = await state(settings, task, Event.REVOKED)
+        assert (outcome.leases_revoked, outcome.pending) == (1, ())
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+        assert living.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(NotLive) as stopped:
+        await parts.authority.watch(grant)
+    assert stopped.value.status == "revoked"
+    await parts.authority.release(grant, outcome="stopped")
+    await parts.authority.watch(sibling)
+    await parts.authority.release(sibling, outcome="ok")
+    error = await refused(parts, task.attempt(step=2, credential="flights-ro"))
+    assert isinstance(error, NotLive)
+    assert minted_users(stack, task) == []
+
+
+async def test_suspension_is_lifted_by_whoever_made_it(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    await state(settings, task, Event.SUSPENDED, by="carol")
+    error = await refused(parts, task.attempt())
+    assert isinstance(error, NotLive)
+    assert error.status == "suspended"
+    await state(settings, task, Event.REINSTATED, by="alice")
+    assert isinstance(await refused(parts, task.attempt()), NotLive)
+    await state(settings, task, Event.REINSTATED, by="carol")
+    await parts.authority.release(await authorize(parts, task.attempt()), outcome="ok")
+
+
+async def test_nobody_else_may_revoke(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    with pytest.raises(Refused) as caught:
+        await state(settings, task, Event.REVOKED, by="bob")
+    assert caught.value.code == "statement.not-permitted"
+    await parts.authority.release(await authorize(parts, task.attempt()), outcome="ok")
+
+
+async def test_revoking_the_parent_ends_the_child(settings: Settings, parts: Parts) -> None:
+    parent = await delegate(settings)
+    child = await narrower(parts, parent)
+    await state(settings, parent, Event.REVOKED)
+    assert isinstance(await refused(parts, child.attempt(PUBLISH)), NotLive)
+
+
+async def test_a_revocation_while_minting_leaves_no_credential(
+    stack: Stack, settings: Settings, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence: revoked after the login, before the credential is handed over."""
+    task = await delegate(settings)
+    record = type(parts.registry).record_lease
+    revoked = False
+
+    async def recording(self: Any, root: str, grant: str, facts: Any) -> None:
+        nonlocal revoked
+        await record(self, root, grant, facts)
+        if not revoked:
+            revoked = True
+            await state(settings, task, Event.REVOKED)
+
+    monkeypatch.setattr(type(parts.registry), "record_lease", recording)
+    error = await refused(parts, task.attempt(credential="flights-ro"))
+    assert revoked
+    assert isinstance(error, Refused)
+    await asyncio.sleep(0.1)
+    assert minted_users(stack, task) == []
+    assert await parts.registry.leases(task.reference.delegation) == []
+
+
+async def test_a_status_changed_after_the_mint_is_seen_before_use(
+    stack: Stack, settings: Settings, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the second look at the standing catches this one: the login itself stays alive."""
+    task = await delegate(settings)
+    made = type(parts.authority._mint)._lease
+    seen = []
+
+    def minted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        lease = made(self, *args, **kwargs)
+        seen.append(minted_users(stack, task))
+        return lease
+
+    real = type(parts.authority.standing).require_live
+    looks = 0
+
+    async def require_live(self: Any, chain: Any, *, epoch: str | None = None) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise NotLive("revoked meanwhile", status="revoked", subject=chain.leaf.jti)
+        await real(self, chain, epoch=epoch)
+
+    monkeypatch.setattr(type(parts.authority._mint), "_lease", minted)
+    monkeypatch.setattr(type(parts.authority.standing), "require_live", require_live)
+    error = await refused(parts, task.attempt(credential="flights-ro"))
+    assert isinstance(error, NotLive)
+    assert len(seen[0]) == 1, "it was minted"
+    assert minted_users(stack, task) == [], "and destroyed before anybody had it"
+
+
+async def test_siblings_never_spend_more_than_the_parent_has(settings: Settings, parts: Parts) -> None:
+    parent = await delegate(settings, actions=("read", "http:request"), budget=20)
+    siblings = [
+        await narrower(parts, parent, actions=("http:request",), budget=20, name=str(number)) for number in range(10)
+    ]
+    call = Call(action="http:request", resource="status-page", input={})
+    attempts = [one.attempt(call, step=step) for one in siblings for step in (1, 2, 3)]
+    results = await asyncio.gather(*(authorize(parts, one) for one in attempts), return_exceptions=True)
+    granted = [one for one in results if not isinstance(one, BaseException)]
+    refusals = [one for one in results if isinstance(one, BaseException)]
+    assert len(granted) <= 20
+    assert all(isinstance(one, Denied | OverBudget | Held) for one in refusals)
+    for grant in granted:
+        await parts.authority.release(grant, outcome="ok")
+    rest = [step for step in range(4, 25) if not isinstance(await tried(parts, parent.attempt(step=step)), RemitError)]
+    assert len(granted) + len(rest) == 20
+
+
+@pytest.mark.parametrize("field", ["task", "run", "first_run", "namespace"])
+async def test_a_copied_reference_opens_nothing_elsewhere(settings: Settings, parts: Parts, field: str) -> None:
+    task = await delegate(settings)
+    await parts.authority.release(await authorize(parts, task.attempt()), outcome="ok")
+    elsewhere = replace(task.attempt(), **{field: "copied"})
+    if field == "run":  # a new run of the same execution (retry, continue-as-new) is the same task
+        await parts.authority.release(await authorize(parts, elsewhere), outcome="ok")
+        return
+    error = await refused(parts, elsewhere)
+    assert error.code == "delegation.other-task"
+
+
+async def test_a_presentation_for_another_attempt_is_refused(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    shown = parts.presenter.present(task.attempt(step=2))
+    with pytest.raises(InvalidDocument) as caught:
+        await parts.authority.authorize(task.attempt(), shown)
+    assert caught.value.code == "presentation.attempt"
+
+
+async def test_a_leaf_presented_by_another_agent_is_refused(
+    settings: Settings, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await delegate(settings)
+    writer = await narrower(parts, task)
+
+    other = await parts.presenter.agent(writer.reference)
+
+    async def somebody_else(_: Any) -> Any:
+        return other
+
+    monkeypatch.setattr(parts.presenter, "agent", somebody_else)
+    error = await refused(parts, task.attempt())
+    assert isinstance(error, InvalidDocument)
+
+
+async def test_an_expired_delegation_is_not_live(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings, seconds=1)
+    await parts.authority.release(await authorize(parts, task.attempt()), outcome="ok")
+    await asyncio.sleep(max(0.0, 1.2 - time.time() % 1))
+    await asyncio.sleep(1)
+    error = await refused(parts, task.attempt(step=2))
+    assert error.code == "chain.expired"
