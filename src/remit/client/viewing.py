@@ -1,0 +1,208 @@
+"""Reading tasks: what runs, what one task did, who handed what to whom.
+
+- The workflow says how far a task is; attempts come from the audit log, standing from the registry.
+- Where one of them does not answer, what the others say is still shown, and what is missing is named ``unknown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+
+from remit import audit
+from remit.chain import Chain
+from remit.client import targets, workflows
+from remit.client.attempts import merged, moment
+from remit.errors import Refused, RemitError
+from remit.statements import Status
+from remit.temporal._failure import facts_of
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowExecution
+
+    from remit.client.connection import Connection
+
+FINAL = frozenset({"completed", "failed", "halted", "rejected"})
+_STATES: Mapping[WorkflowExecutionStatus | None, str] = {
+    WorkflowExecutionStatus.COMPLETED: "completed",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.TIMED_OUT: "failed",
+    WorkflowExecutionStatus.CANCELED: "halted",
+    WorkflowExecutionStatus.TERMINATED: "halted",
+}
+_DOCUMENTED = (
+    "task", "run_id", "state", "root", "agent", "purpose", "chain", "steps", "waiting", "children", "result", "error",
+)  # fmt: skip
+
+
+async def tasks(connection: Connection, *, query: str = "", most: int = 100) -> list[dict[str, Any]]:
+    """Return governed tasks, newest first."""
+    wanted = "RemitState IS NOT NULL" + (f" AND ({query})" if query else "")
+    return [_entry(execution) for execution in await workflows.listed(connection, wanted, most=most)]
+
+
+async def show(connection: Connection, task: str) -> dict[str, Any]:
+    """Return one task as `remit show --json` prints it.
+
+    Raises:
+        Refused: ``task.unknown``, ``task.ungoverned``. Held: Temporal does not answer.
+    """
+    view, described = await asyncio.gather(workflows.view(connection, task), workflows.describe(connection, task))
+    found = dict(view) if view is not None else _from_temporal(described)
+    if not found.get("delegation"):
+        raise Refused(f"{task[:80]!r} carries no delegation", code="task.ungoverned", next_action="See `remit tasks`.")
+    if described.status in _STATES and found["state"] not in FINAL:
+        found["state"] = _STATES[described.status]
+    if found["state"] in FINAL and found.get("result") is None and found.get("error") is None:
+        found |= await _end(connection, task)
+    found["chain"] = await _chain(connection, found)
+    found["steps"] = merged(found, audit.read(connection.settings.audit_folder, task=task))
+    extra = {name: found[name] for name in ("also_waiting", "stopped") if found.get(name)}
+    return {name: found.get(name) for name in _DOCUMENTED} | extra
+
+
+async def delegations(connection: Connection, target: str | None = None) -> list[dict[str, Any]]:
+    """Return the trees of delegations, newest first; with a target the one it stands in.
+
+    Args:
+        target: A delegation or a task.
+    """
+    only: set[str] | None = None
+    if target is not None:
+        chains = await targets.resolve(connection, target)
+        if not isinstance(chains, list):
+            raise Refused("give a delegation or a task", code="target.kind", next_action="See `remit delegations`.")
+        only = {chain.ids[0] for chain in chains}
+    records = await targets.read(connection, await connection.registry.delegations())
+    nodes = {}
+    for record in records:
+        nodes[record.jti] = (record, await _node(connection, record.jti, task=record.workflow_id))
+    roots = []
+    for record, node in nodes.values():
+        if record.parent in nodes:
+            nodes[record.parent][1]["children"].append(node)
+        elif only is None or record.jti in only:
+            roots.append(node)
+    return sorted(roots, key=lambda node: str(node.get("issued_at")), reverse=True)
+
+
+async def links(connection: Connection, chain: Chain) -> list[dict[str, Any]]:
+    """Return a chain's links with their standing, as `remit show` prints them."""
+    statuses = await _statuses(connection, chain)
+    return [
+        {
+            "delegation": link.jti,
+            "from": link.iss.spiffe_id,
+            "to": link.delegate.spiffe_id,
+            "status": statuses[number],
+            "expires_at": moment(link.exp),
+        }
+        for number, link in enumerate(chain.links)
+    ]
+
+
+async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    try:
+        return await links(connection, await connection.chain(str(found["delegation"])))
+    except RemitError:
+        return [
+            {**{name: link.get(name) for name in ("delegation", "from", "to", "expires_at")}, "status": "unknown"}
+            for link in found.get("chain") or ()
+        ]
+
+
+async def _statuses(connection: Connection, chain: Chain) -> list[str]:
+    """Return each link's effective standing: what stops a link or anyone above it stops it too."""
+    epoch = await connection.standing.epoch()
+    points = {point.subject: point.status for point in await connection.standing.of(chain, epoch=epoch)}
+    statuses, held = [], points.get(chain.root.spiffe_id, Status.LIVE)
+    for link in chain.links:
+        for status in (points[link.jti], points.get(link.delegate.spiffe_id, Status.LIVE)):
+            if held is Status.LIVE or (held is Status.SUSPENDED and status is Status.REVOKED):
+                held = status
+        statuses.append(held.value)
+    return statuses
+
+
+async def _node(connection: Connection, jti: str, *, task: str) -> dict[str, Any]:
+    try:
+        chain = await connection.chain(jti)
+    except Refused as error:
+        return {"delegation": jti, "status": "invalid", "code": error.code, "task": task, "children": []}
+    leaf = chain.leaf
+    return {
+        "delegation": jti,
+        "from": leaf.iss.spiffe_id,
+        "to": leaf.delegate.spiffe_id,
+        "status": (await _statuses(connection, chain))[-1],
+        "purpose": leaf.purpose,
+        "actions": list(leaf.scope.actions),
+        "spaces": list(leaf.scope.spaces),
+        "budget": leaf.scope.budget,
+        "issued_at": moment(leaf.iat),
+        "expires_at": moment(leaf.exp),
+        "task": task,
+        "children": [],
+    }
+
+
+async def _end(connection: Connection, task: str) -> dict[str, Any]:
+    """Return how an ended task ended, as Temporal keeps it."""
+    client = await connection.temporal()
+    try:
+        return {"result": await client.get_workflow_handle(task).result()}
+    except WorkflowFailureError as failure:
+        kind, facts = facts_of(failure.cause)
+        if kind:
+            return {"error": {name: facts[name] for name in ("code", "message", "next_action") if name in facts}}
+        return {"error": {"code": type(failure.cause).__name__, "message": str(failure.cause)}}
+
+
+def _entry(execution: WorkflowExecution) -> dict[str, Any]:
+    found = workflows.attributes(execution)
+    return {
+        "task": execution.id,
+        "run_id": execution.run_id,
+        "state": _STATES.get(execution.status)
+        if execution.status is WorkflowExecutionStatus.COMPLETED
+        else _state(execution),
+        "root": found.get("RemitRoot"),
+        "agent": found.get("RemitAgent"),
+        "started_at": _iso(execution.start_time),
+        "closed_at": _iso(execution.close_time),
+    }
+
+
+def _state(execution: WorkflowExecution) -> str:
+    said = str(workflows.attributes(execution).get("RemitState") or "running")
+    ended = _STATES.get(execution.status)
+    return said if ended is None or said in FINAL else ended
+
+
+def _from_temporal(described: WorkflowExecution) -> dict[str, Any]:
+    """Return what can be said of a task no worker answers for."""
+    found = workflows.attributes(described)
+    chain = [{"delegation": jti} for jti in found.get("RemitDelegations") or ()]
+    return {
+        "task": described.id,
+        "run_id": described.run_id,
+        "state": _state(described),
+        "delegation": chain[-1]["delegation"] if chain else None,
+        "root": found.get("RemitRoot"),
+        "agent": found.get("RemitAgent"),
+        "purpose": None,
+        "chain": chain,
+        "steps": [],
+        "waiting": None,
+        "children": [],
+        "result": None,
+        "error": None,
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else moment(time.timestamp())
