@@ -9,6 +9,8 @@ import pytest
 
 from remit.assembly import Parts, assemble
 from remit.embedded import Stack
+from remit.embedded.openbao import OpenBao
+from remit.embedded.postgres import Postgres
 from remit.embedded.provision import provision
 from remit.settings import Settings
 
@@ -24,6 +26,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def openbao(stack: Stack) -> OpenBao:
+    return stack.openbao
+
+
+@pytest.fixture(scope="session")
+def postgres(stack: Stack) -> Postgres:
+    return stack.postgres
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,14 @@ class Authority:
                 with span("remit.mint", profile=profile.name):
                     lease = await self._mint.mint(
                         profile,
-                        occasion=Occasion(grant, attempt.task, attempt.run, attempt.step, attempt.attempt),
+                        occasion=Occasion(
+                            grant,
+                            attempt.task,
+                            attempt.run,
+                            attempt.step,
+                            attempt.attempt,
+                            self._audience_of(attempt.call.resource),
+                        ),
                         chain=chain,
                         require_live=lambda: self.standing.require_live(chain),
                     )
@@ -384,6 +391,10 @@ class Authority:
             )
         return profile
 
+    def _audience_of(self, resource: str) -> str:
+        service = self._catalogue.services.get(resource)
+        return service.audience if service else ""
+
     async def _decide(
         self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, draft: _Draft
     ) -> tuple[Verdict, tuple[Approval, ...]]:
@@ -403,6 +414,8 @@ class Authority:
                     chain=chain, call=attempt.call, run=run, approvals=self._approving.counted(approvals)
                 )
         draft.facts |= {"verdict": verdict.decision, "policies": list(verdict.policies)}
+        if verdict.errors:
+            draft.facts["errors"] = list(verdict.errors)
         if verdict.decision == "deny":
             raise Denied(
                 verdict.reason or f"policy denies {attempt.call.action} on {attempt.call.resource}",

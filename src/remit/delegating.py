@@ -155,7 +155,7 @@ class Delegating:
                 next_action="Delegate the same job anew.",
             )
         run = RunContext(now=int(self._clock()), step=0, attempt=1, spent=0, cost=0)
-        verdict = self._policy.may_resume(chain=after, owner=after.root, run=run)
+        verdict = self._policy.may_resume(chain=after, owner=before.root, run=run)
         if verdict.decision != "permit":
             raise Denied("policy does not let this task resume", code="resume.denied", policies=verdict.policies)
         await self._chains.require_bound(new.delegation, namespace=namespace, task=task, first_run=first_run)

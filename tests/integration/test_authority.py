@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 
@@ -333,3 +334,33 @@ async def test_an_expired_delegation_is_not_live(settings: Settings, parts: Part
     await asyncio.sleep(1)
     error = await refused(parts, task.attempt(step=2))
     assert error.code == "chain.expired"
+
+
+async def test_a_downstream_token_is_for_the_called_service_alone(
+    stack: Stack, settings: Settings, parts: Parts
+) -> None:
+    """Verified with a stock library and the published keys, as a service would."""
+    task = await delegate(settings, actions=("http:request",))
+    call = Call(action="http:request", resource="status-page", input={"method": "GET"})
+    grant = await authorize(parts, task.attempt(call, credential="service-token"))
+    published = jwt.PyJWKSet.from_json((stack.home / "jwks.json").read_text())
+    token = grant.credential["token"]
+    key = published[jwt.get_unverified_header(token)["kid"]]
+    claims = jwt.decode(token, key, algorithms=["ES256"], audience="status-page")
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+    assert claims["sub"] == "spiffe://remit.local/user/alice"
+    assert claims["act"] == {"sub": "spiffe://remit.local/agent/flight-analyst"}
+    assert claims["txn"] == task.id
+    assert claims["exp"] - claims["iat"] <= 120
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(token, key, algorithms=["ES256"], audience="notify")
+    await parts.authority.release(grant, outcome="ok")
+
+
+async def test_a_static_secret_is_read_by_its_step_alone(stack: Stack, settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    grant = await authorize(parts, task.attempt(credential="weather-api"))
+    assert grant.credential["key"] == (stack.home / "keys" / "weather-api").read_text()
+    assert grant.credential["key"] not in repr(grant)
+    await parts.authority.release(grant, outcome="ok")
+    assert await parts.registry.leases(task.reference.delegation) == []

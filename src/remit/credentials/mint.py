@@ -41,6 +41,7 @@ class Occasion:
     Args:
         grant: Id of the grant, a UUID.
         task: Workflow id. run: Run id. step: Step number. attempt: Attempt number.
+        service: The service that is called, the one reader of a downstream token without an audience of its own.
     """
 
     grant: str
@@ -48,6 +49,7 @@ class Occasion:
     run: str
     step: int
     attempt: int
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,17 @@ class Mint:
         chain: Chain,
         require_live: Callable[[], Awaitable[None]],
     ) -> Lease:
+        audience = profile.audience or occasion.service
+        if not audience:
+            raise Refused(
+                f"{profile.name!r} is a token for the service that is called, and no service is",
+                code="credential.audience",
+                next_action="Give the profile an audience, or use it in a tool whose resource is a service.",
+            )
         claims = access_token_claims(
             jti=occasion.grant,
             issuer=self._issuer,
-            audience=profile.audience or profile.name,
+            audience=audience,
             now=int(self._clock()),
             expires_at=chain.expires_at,
             human=chain.root,
