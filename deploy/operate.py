@@ -14,7 +14,6 @@ from pathlib import Path
 import jwt
 import urllib3
 
-KEY = Path("/run/remit/operator/operator.pem")
 ISSUER = "remit-operator"
 LIFETIME = 60
 """Seconds the signed token may be used to log in."""
@@ -45,7 +44,7 @@ def log_in(address: str, *, ca: Path, key: Path, now: int) -> str:
 def main() -> None:
     """Run the command given as arguments."""
     address, ca = os.environ["REMIT_OPENBAO_ADDRESS"], Path(os.environ["REMIT_OPENBAO_CA"])
-    os.environ["BAO_TOKEN"] = log_in(address, ca=ca, key=KEY, now=int(time.time()))
+    os.environ["BAO_TOKEN"] = log_in(address, ca=ca, key=Path(os.environ["OPERATOR_KEY_FILE"]), now=int(time.time()))
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 (the command is Compose's own)
 
 

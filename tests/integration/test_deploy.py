@@ -3,10 +3,12 @@ the namespace script, and the job that fills the data server."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import importlib.util
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,9 @@ from types import ModuleType
 import psycopg
 import pytest
 import urllib3
+import yaml
 
+from remit.assembly import assemble
 from remit.embedded.openbao import OpenBao
 from remit.embedded.ports import Ports, choose
 from remit.embedded.postgres import DATABASE, MANAGER, Postgres
@@ -25,6 +29,8 @@ from remit.embedded.process import Command, start
 from remit.embedded.programs import program
 from remit.embedded.state import StateFolder
 from remit.embedded.temporal import SEARCH_ATTRIBUTES, Temporal
+from remit.principals import Principal
+from remit.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,28 +81,39 @@ def localised(ports: Ports, folder: Path) -> str:
     return config
 
 
+@contextmanager
+def openbao(state: StateFolder, ports: Ports, folder: Path) -> Iterator[str]:
+    """Run OpenBao as Compose does, with Compose's own healthcheck; yield its address."""
+    for name in ("file", "logs"):
+        (folder / name).mkdir(exist_ok=True)
+    script("generate").generate(folder / "run", now=dt.datetime.now(dt.UTC))
+    config = state.write("openbao.hcl", localised(ports, folder))
+    address, bao = f"https://localhost:{ports.openbao}", str(program("bao"))
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "BAO_ADDR": address,
+        "BAO_CACERT": str(folder / "run/public/ca.pem"),
+    }
+
+    def healthy() -> bool:
+        return subprocess.run((bao, "status"), env=environment, capture_output=True).returncode == 0
+
+    argv = (bao, "server", "-config", str(config), "-log-level", "warn")
+    with running(Command("openbao", "OpenBao", argv, folder), state, healthy):
+        yield address
+
+
 class TestOpenBao:
     def test_it_starts_with_generated_keys_and_lets_only_their_operator_in(
         self, state: StateFolder, ports: Ports, tmp_path: Path
     ) -> None:
-        for name in ("file", "logs"):
-            (tmp_path / name).mkdir()
-        script("generate").generate(tmp_path / "run", now=dt.datetime.now(dt.UTC))
-        config = state.write("openbao.hcl", localised(ports, tmp_path))
-        argv = (str(program("bao")), "server", "-config", str(config), "-log-level", "warn")
-        address, ca = f"https://localhost:{ports.openbao}", tmp_path / "run/public/ca.pem"
-        operate = script("operate")
-
-        def healthy() -> bool:  # Compose's own healthcheck
-            environment = {"PATH": os.defpath, "BAO_ADDR": address, "BAO_CACERT": str(ca), "HOME": str(tmp_path)}
-            return subprocess.run((str(program("bao")), "status"), env=environment, capture_output=True).returncode == 0
+        ca, operator = tmp_path / "run/public/ca.pem", tmp_path / "run/operator/operator.pem"
 
         def log_in(key: Path) -> str:
-            return str(operate.log_in(address, ca=ca, key=key, now=int(time.time())))
+            return str(script("operate").log_in(address, ca=ca, key=key, now=int(time.time())))
 
-        command = Command("openbao", "OpenBao", argv, tmp_path)
-        operator = tmp_path / "run/operator/operator.pem"
-        with running(command, state, healthy):
+        with openbao(state, ports, tmp_path) as address:
             token = log_in(operator)
             with urllib3.PoolManager(ca_certs=str(ca)) as http:
                 looked = http.request(
@@ -106,8 +123,66 @@ class TestOpenBao:
             assert looked["ttl"] <= 600
             with pytest.raises(RuntimeError, match="status 400"):
                 log_in(tmp_path / "run/identity/identity.pem")
-        with running(command, state, healthy):  # it unseals itself
+        with openbao(state, ports, tmp_path) as address:  # it unseals itself
             assert log_in(operator)
+
+
+class TestBootstrap:
+    async def test_composes_own_command_sets_openbao_up_for_composes_own_worker(
+        self, state: StateFolder, ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+
+        def here(value: str) -> str:
+            for there, instead in {
+                "/run/remit": str(tmp_path / "run"),
+                "/var/lib/remit": str(tmp_path / "home"),
+                "/app/policies": str(ROOT / "policies"),
+                "https://openbao:8200": address,
+                "host=data-db port=5432": f"host=127.0.0.1 port={ports.postgres}",
+            }.items():
+                value = value.replace(there, instead)
+            return value
+
+        postgres = Postgres(state, ports)
+        with openbao(state, ports, tmp_path) as address, running(postgres.prepare(), state, postgres.ready):
+            with postgres.connect("postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+            script("data").fill(
+                host="127.0.0.1",
+                port=ports.postgres,
+                database=DATABASE,
+                password=postgres.superuser_password,
+                manager_password=(tmp_path / "run/data-manager/password").read_text(encoding="ascii"),
+            )
+            job = services["bootstrap"]
+            environment = {key: here(value) for key, value in job["environment"].items()}
+            environment["PATH"] = f"{Path(sys.executable).parent}:{os.defpath}"
+            said = []
+            for _ in range(2):
+                done = await asyncio.to_thread(
+                    subprocess.run,
+                    [here(word) for word in job["command"]],
+                    env=environment,
+                    cwd=ROOT,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                )
+                assert done.returncode == 0, done.stderr
+                said.append(done.stdout + done.stderr)
+            assert " 0 changes" not in said[0]
+            assert " 0 changes" in said[1]
+
+            monkeypatch.chdir(tmp_path)
+            for key, value in services["worker"]["environment"].items():
+                monkeypatch.setenv(key, here(value))
+            async with assemble(Settings.load()) as parts:
+                agent = await parts.presenter.signer(Principal(parts.catalogue.trust_domain, "agent", "flight-analyst"))
+                assert len(await agent.sign(b"anything")) == 64
+        for path in (tmp_path / "home/passwords").iterdir():
+            assert path.stat().st_mode & 0o077 == 0
+            assert path.read_text(encoding="utf-8").strip() not in "".join(said)
 
 
 class TestNamespace:

@@ -173,7 +173,6 @@ class TestSecrets:
         made = set(script("generate").generate(tmp_path, now=NOW))
         texts = {name: json.dumps(service) for name, service in SERVICES.items()}
         texts["openbao"] += (ROOT / "deploy/openbao/openbao.hcl").read_text(encoding="utf-8")
-        texts["bootstrap"] += (ROOT / "deploy/operate.py").read_text(encoding="utf-8")
         for name, text in texts.items():
             mounted = {target for _, target, _ in mounts(SERVICES[name])}
             for path in re.findall(r"/run/remit/([\w-]+/[\w.]+\.?\w*)", text):
@@ -283,7 +282,7 @@ class TestWorker:
         settings = Settings.load()
         assert settings.openbao_address == "https://openbao:8200"
         assert settings.identity_key == Path("/run/remit/identity/identity.pem")
-        assert settings.postgres == {"database": "host=data-db port=5432 dbname=flights"}
+        assert settings.postgres == {"database": "host=data-db port=5432 dbname=flights sslmode=disable"}
 
     def test_it_finds_temporal_and_the_database_under_their_names(self) -> None:
         environment = SERVICES["worker"]["environment"]
