@@ -110,18 +110,22 @@ class Desk:
         self._changed()
         wait = facts.get("wait")
         left = None if wait is None else max(0.001, since + float(wait) - workflow.time())
+        late = False
         try:
             await workflow.wait_condition(lambda: request.answered or void(), timeout=left)
         except TimeoutError:
+            late = True
+        except asyncio.CancelledError:
+            self._gone(name)
+            raise
+        self._gone(name)
+        if late:
             raise to_application_error(
                 TimedOut(
                     f"nobody decided {facts['action']} on {facts['resource']} within {wait} s",
                     next_action="Start the task again when an approver is there.",
                 )
-            ) from None
-        finally:
-            self.waiting.pop(name, None)
-            self._changed()
+            )
         if request.rejected is not None:
             raise to_application_error(
                 Rejected(
@@ -132,13 +136,22 @@ class Desk:
             )
         return request.approved
 
+    def _gone(self, name: str) -> None:
+        del self.waiting[name]
+        self._changed()
+
+    @staticmethod
+    def readable(token: object) -> bool:
+        """Tell whether this could be a decision at all."""
+        return isinstance(token, str) and len(token) <= _LONGEST and _request_of(token) is not None
+
     def put(self, token: object, *, reply: asyncio.Future[Answer] | None = None) -> Answer | None:
         """Take a decision in; never raises.
 
         Returns:
             Why it was not taken in; None when it was, its answer then comes through `reply`.
         """
-        if not isinstance(token, str) or len(token) > _LONGEST or _request_of(token) is None:
+        if not isinstance(token, str) or not self.readable(token):
             return _refused("approval.malformed", "this is not a signed decision")
         if len(self._inbox) >= MOST:
             return _refused("approval.busy", "too many decisions at once; send it again")

@@ -64,5 +64,8 @@ def facts_of(error: BaseException | None) -> tuple[str, Mapping[str, Any]]:
 
 
 def was_cancelled(error: BaseException) -> bool:
-    """Tell whether a failed activity ended because it was told to: cancelled, or out of heartbeats."""
-    return isinstance(error, ActivityError) and isinstance(error.__cause__, CancelledError | TimeoutError)
+    """Tell whether an activity ended because it was told to: cancelled, or out of heartbeats.
+
+    A local activity's failure comes bare, an activity's as the cause of an `ActivityError`.
+    """
+    return isinstance(error.__cause__ if isinstance(error, ActivityError) else error, CancelledError | TimeoutError)

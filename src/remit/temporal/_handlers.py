@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
+
+from temporalio.exceptions import ApplicationError
 
 from remit.temporal._children import Children
-from remit.temporal._task import Answer, GovernedTask
+from remit.temporal._task import Answer, GovernedTask, as_reference
 
 
 class Handlers:
@@ -28,7 +30,27 @@ class Handlers:
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         return self.task.desk.put(token, reply=reply) or await reply
 
+    def check_decision(self, token: Any = None) -> None:
+        """Keep what is no decision out of the history."""
+        self._require_governed()
+        if not self.task.desk.readable(token):
+            _refuse("approval.malformed", "this is not a signed decision")
+
+    def check_reference(self, reference: Any = None) -> None:
+        """Keep what is no reference out of the history."""
+        self._require_governed()
+        if as_reference(reference) is None:
+            _refuse("delegation.reference", "this is not a reference to a delegation")
+
+    def _require_governed(self) -> None:
+        if self.task.over:
+            _refuse("task.over", "this task takes no decisions any more")
+
     async def resume(self, reference: Any = None) -> Answer:
         """Answer `remit.resume`: take a fresh delegation in and tell whether the task goes on under it."""
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         return self.task.resume(reference, reply=reply) or await reply
+
+
+def _refuse(code: str, message: str) -> NoReturn:
+    raise ApplicationError(message, type=code, non_retryable=True)

@@ -111,7 +111,7 @@ class Internal:
                 task=info.workflow_id or "",
                 first_run=first_run,
                 child=child,
-                signer=self._presenter.signer(chain.agent),
+                signer=await self._presenter.signer(chain.agent),
             )
             return {"accepted": True, "delegation": made.delegation, "digest": made.digest}
 

@@ -68,7 +68,7 @@ class Presenter(Protocol):
     async def present(self, attempt: Attempt) -> str:
         """Return the leaf agent's proof for this attempt, as compact JWS."""
 
-    def signer(self, agent: Principal) -> Signer:
+    async def signer(self, agent: Principal) -> Signer:
         """Return what signs delegations this agent makes."""
 
 

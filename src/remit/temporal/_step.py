@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, CancelledError, RetryState
+from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
 from remit.temporal._failure import facts_of, was_cancelled
 from remit.temporal._settled import settled
@@ -99,7 +99,7 @@ class Step:
                     self._begin()
                 try:
                     result = await self._finished()
-                except ActivityError as error:
+                except FailureError as error:
                     self._over()
                     await self._again(error)
                 else:
@@ -134,7 +134,7 @@ class Step:
                     current.uncancel()
         return inner.result()
 
-    async def _again(self, error: ActivityError) -> None:
+    async def _again(self, error: FailureError) -> None:
         """Return when the step is to be scheduled anew; raise when it is over."""
         gate = self._task.gate
         kind, facts = facts_of(error)

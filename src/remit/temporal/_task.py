@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeUpdate
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 from temporalio.worker import StartLocalActivityInput
 
 from remit.delegation import Reference
@@ -67,6 +67,11 @@ class GovernedTask:
         self._closed = ""
         self.searchable = False
         self._attributes: dict[str, Any] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can change any more, or this is no task at all."""
+        return self.reference is None or self.gate.halted is not None or bool(self._closed)
 
     @property
     def chain(self) -> Reference:
@@ -135,9 +140,9 @@ class GovernedTask:
         Returns:
             Why it was not taken in; None when it was, the answer then comes through `reply`.
         """
-        if self.reference is None or self.gate.halted is not None or self._closed:
+        if self.over:
             return _refused("task.over", "this task does not wait for a delegation")
-        fresh = _reference(reference)
+        fresh = as_reference(reference)
         if fresh is None:
             return _refused("delegation.reference", "this is not a reference to a delegation")
         if len(self._resumes) >= _MOST_RESUMES:
@@ -197,7 +202,7 @@ class GovernedTask:
                     await self._adopt(*self._resumes.popleft())
                 else:
                     await self.desk.judge()
-            except ActivityError as error:
+            except FailureError as error:
                 # The plugin's own activities wait outages out; one that fails for good means it is misconfigured.
                 workflow.logger.error("the plugin cannot reach its authority", exc_info=error)
                 self.gate.fail("this worker cannot reach its authority")
@@ -243,7 +248,8 @@ class GovernedTask:
         self.end()
 
 
-def _reference(value: object) -> Reference | None:
+def as_reference(value: object) -> Reference | None:
+    """Read ``{"delegation", "digest"}``; None for anything else."""
     if not isinstance(value, Mapping):
         return None
     delegation, digest = value.get("delegation"), value.get("digest")

@@ -52,8 +52,8 @@ class Inbound(WorkflowInboundInterceptor):
         handlers = Handlers(self._task, self._children)
         for name in (names.NOTICE, names.DECIDE, names.RESUME):
             workflow.set_signal_handler(name, handlers.signal)
-        workflow.set_update_handler(names.DECIDE, handlers.decide)
-        workflow.set_update_handler(names.RESUME, handlers.resume)
+        workflow.set_update_handler(names.DECIDE, handlers.decide, validator=handlers.check_decision)
+        workflow.set_update_handler(names.RESUME, handlers.resume, validator=handlers.check_reference)
         workflow.set_query_handler(names.VIEW, handlers.view)
         super().init(Outbound(outbound, self._task, self._children))
 

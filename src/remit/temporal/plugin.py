@@ -91,6 +91,9 @@ class RemitPlugin(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Govern a worker's activities and workflows."""
+        runner = config.get("workflow_runner")
+        if isinstance(runner, SandboxedWorkflowRunner):
+            config["workflow_runner"] = _passing(runner)
         present = list(config.get("interceptors") or [])
         if self._parts is None or any(isinstance(one, WorkerInterceptor) for one in present):
             return config
@@ -100,15 +103,9 @@ class RemitPlugin(SimplePlugin):
         config["activities"] = [*activities, *Internal(*self._parts).activities]
         config["interceptors"] = [WorkerInterceptor(facts, self._parts, watch=self._watch), *present]
         # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.
-        longest, usual = (
-            config.get("max_heartbeat_throttle_interval"),
-            config.get("default_heartbeat_throttle_interval"),
-        )
-        config["max_heartbeat_throttle_interval"] = min(longest or _BEAT_AT_LEAST, _BEAT_AT_LEAST)
-        config["default_heartbeat_throttle_interval"] = min(usual or _BEAT_AT_LEAST, _BEAT_AT_LEAST)
-        runner = config.get("workflow_runner")
-        if isinstance(runner, SandboxedWorkflowRunner):
-            config["workflow_runner"] = _passing(runner)
+        for option in ("max_heartbeat_throttle_interval", "default_heartbeat_throttle_interval"):
+            usual: Any = config.get(option)
+            config[option] = min(usual or _BEAT_AT_LEAST, _BEAT_AT_LEAST)
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

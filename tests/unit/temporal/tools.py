@@ -1,0 +1,85 @@
+"""Tools of the tests, and a model call that carries no authority."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from remit.temporal import current_credential, tool
+
+
+class Query(BaseModel):
+    dataset: str
+    n: int = 0
+
+
+RAN: list[tuple[str, Any]] = []
+
+
+@tool(name="data.read", action="dataset:query", resource=lambda query: query.dataset)
+async def read(query: Query) -> dict[str, Any]:
+    """Answer at once."""
+    RAN.append(("data.read", query.n))
+    return {"n": query.n}
+
+
+@tool(name="data.slow", action="dataset:query", resource=lambda query: query.dataset)
+async def slow(query: Query) -> dict[str, Any]:
+    """Take `n` seconds; count how often it got to the end."""
+    RAN.append(("data.slow started", query.n))
+    await asyncio.sleep(query.n)
+    RAN.append(("data.slow", query.n))
+    return {"n": query.n}
+
+
+@tool(name="data.thread", action="dataset:query", resource=lambda query: query.dataset)
+def thread(query: Query) -> dict[str, Any]:
+    """Block a thread for `n` seconds."""
+    RAN.append(("data.thread started", query.n))
+    until = time.monotonic() + query.n
+    while time.monotonic() < until:
+        time.sleep(0.02)
+    RAN.append(("data.thread", query.n))
+    return {"n": query.n}
+
+
+@tool(name="data.beats", action="dataset:query", resource=lambda query: query.dataset)
+async def beats(query: Query) -> Any:
+    """Report progress once, then fail its first attempt after our own beats had their turn."""
+    info = activity.info()
+    if info.attempt == 1:
+        activity.heartbeat({"row": 41})
+        await asyncio.sleep(1.5)
+        raise ApplicationError("once more")
+    return list(info.heartbeat_details)
+
+
+@tool(name="data.leaks", action="dataset:query", resource=lambda query: query.dataset, credential="p")
+async def leaks(query: Query) -> Any:
+    """Do everything wrong with a secret that can be done."""
+    secret = current_credential()["token"]
+    if query.n == 0:
+        return {"dsn": f"postgres://u:{secret}@h", "list": [secret], "bytes": len(secret)}
+    if query.n == 1:
+        activity.heartbeat({"progress": secret})
+        await asyncio.sleep(1.2)
+        raise ApplicationError(f"could not connect with {secret}", secret, non_retryable=True)
+    try:
+        raise RuntimeError(f"driver: {secret}")
+    except RuntimeError as error:
+        raise ApplicationError("query failed", non_retryable=True) from error
+
+
+@activity.defn(name="model.call")
+async def model(prompt: dict[str, Any]) -> str:
+    """Carry no authority."""
+    RAN.append(("model.call", prompt))
+    return "hello"
+
+
+TOOLS = [read, slow, thread, beats, leaks, model]
