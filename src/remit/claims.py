@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from remit.errors import InvalidDocument
@@ -92,7 +93,7 @@ class Claims:
     def principal(self, name: str) -> Principal:
         """Return a principal."""
         try:
-            return Principal.parse(self._values[name])
+            return _principal(self._values[name])
         except InvalidDocument as error:
             raise self.invalid(self._path + name, f"is {error.message}") from None
 
@@ -126,3 +127,13 @@ class Claims:
             optional=optional,
             path=f"{self._path}{name}.",
         )
+
+
+def _principal(value: object) -> Principal:
+    # A chain names the same few principals again and again.
+    return _parsed(value) if type(value) is str else Principal.parse(value)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Principal:
+    return Principal.parse(text)

@@ -359,7 +359,7 @@ def allowed(links: list[dict], hashes: list[str | None], now: int) -> bool:
         seen_agents, seen_ids = [], []
         for at, (one, expected) in enumerate(zip(links, hashes, strict=True)):
             (details,) = one["authorization_details"]
-            ok &= one.get("par_hash") == expected
+            ok &= one.get("par_hash") == expected and set(one) - {"par_hash"} == set(link(0))
             ok &= one["exp"] > now - 30 and one["iat"] <= now + 30 and one["nbf"] <= now + 30
             ok &= one["iat"] < one["exp"] <= one["iat"] + 2592000 and one["nbf"] < one["exp"]
             ok &= one["del_depth"] <= one["del_max_depth"]

@@ -87,6 +87,13 @@ def test_a_kid_is_a_thumbprint(kid):
     assert refusal(by_alice(header(kid=kid)))[0] in {"jws.kid", "jws.header"}
 
 
+@pytest.mark.parametrize("kid", ["../../etc/passwd", "k" * 42, "k" * 44, KEY.kid + "\n", "é" * 43])
+def test_only_a_thumbprint_is_ever_looked_up(kid):
+    with pytest.raises(InvalidDocument) as refused:
+        jose.peek_kid(by_alice(header(kid=kid)), typ=TYP)
+    assert refused.value.code == "jws.kid"
+
+
 def test_a_long_kid_is_refused_by_size():
     assert refusal(by_alice(header(kid="k" * 500))) == ("jws.size", 1)
 
