@@ -45,6 +45,11 @@ bench: install  ## governed against ungoverned, in one run; writes bench.json
 lock:           ## pin again what pyproject.toml asks for (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra embedded --extra service --extra otlp --group dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra service --extra otlp -c requirements.lock pyproject.toml deploy/requirements.in -o deploy/requirements.lock
+
+screenshot: install ## a task in the Temporal UI as docs/images/temporal-ui.png (needs chromium; URL=…)
+	@$(BIN)/python docs/screenshot.py "$(URL)" docs/images/temporal-ui.png
 
 clean:          ## remove what was installed and generated
 	rm -rf $(VENV) .remit build dist bench.json

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,6 +35,9 @@ STEP_KEY = "remit-authority"
 """Transit key the authority signs step tokens with."""
 TOKEN_KEY = "remit-token"  # noqa: S105 - a key's name
 """Transit key it signs downstream access tokens with."""
+
+PENDING_SECONDS = 5.0
+"""Between tries to destroy leases that are pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,16 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
             return await TransitSigner.open(session)
 
         presenter = Presenter(registry, signer_of=signer_of, clock=time.time)
+        again = asyncio.create_task(_destroy_pending(authority))
+        closing.callback(again.cancel)
         yield Parts(settings, catalogue, policy, registry, vault, authority, presenter)
+
+
+async def _destroy_pending(authority: Authority) -> None:
+    """Try again and again to destroy what OpenBao or a database could not destroy when its step ended."""
+    while True:
+        await asyncio.sleep(PENDING_SECONDS)
+        await authority.retry_pending()
 
 
 async def temporal_client(

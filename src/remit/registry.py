@@ -118,12 +118,13 @@ class Registry:
         return value
 
     async def _read_epoch(self) -> str:
-        record = await self._documents.get("epoch")
+        record, version = await self._documents.versioned("epoch")
         if record is None:
             raise Held(
                 "the registry in OpenBao is not set up", code="registry.empty", next_action="Run `remit bootstrap`."
             )
-        return str(record["value"])
+        # The version only ever rises, so nobody can hide a statement by writing an earlier value back.
+        return f"{version}.{record['value']}"
 
     async def principal(self, principal: Principal) -> PrincipalRecord | None:
         """Return a principal's entry in the directory."""

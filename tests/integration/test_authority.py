@@ -14,6 +14,7 @@ import pytest
 from remit import audit
 from remit.assembly import Parts
 from remit.attempt import Attempt
+from remit.client import Remit
 from remit.embedded import Stack
 from remit.errors import (
     Denied,
@@ -364,3 +365,14 @@ async def test_a_static_secret_is_read_by_its_step_alone(stack: Stack, settings:
     assert grant.credential["key"] not in repr(grant)
     await parts.authority.release(grant, outcome="ok")
     assert await parts.registry.leases(task.reference.delegation) == []
+
+
+async def test_writing_an_old_epoch_back_hides_no_revocation(settings: Settings, parts: Parts) -> None:
+    task = await delegate(settings)
+    await parts.authority.release(await authorize(parts, task.attempt()), outcome="ok")
+    async with Remit.open(settings, person="bob") as bob:
+        seen = await bob.connection.vault.read("remit/data/epoch")
+        assert seen is not None
+        await state(settings, task, Event.REVOKED)
+        await bob.connection.vault.write("remit/data/epoch", data=seen["data"]["data"])
+    assert isinstance(await refused(parts, task.attempt(step=2)), NotLive)

@@ -121,7 +121,7 @@ class Mint:
 
         Raises:
             NotLive: The chain stopped being live meanwhile; nothing is left.
-            Held: OpenBao did not answer; whatever was made is ended or recorded for the reaper.
+            Held: OpenBao did not answer; whatever was made is ended, or dead by its TTL.
         """
         if profile.kind == "token":
             return await self._downstream(profile, occasion=occasion, chain=chain, require_live=require_live)
