@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -55,7 +56,15 @@ def _before(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    if "temporalio.bridge.temporal_sdk_bridge" in sys.modules:
+        # Its native threads may call into an interpreter that is being taken down, which aborts (status 134)
+        # after all was done; so what is left to do is done here and the interpreter is not taken down.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:

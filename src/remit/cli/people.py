@@ -25,15 +25,15 @@ def login(
 ) -> None:
     """Log in, with the embedded stack's generated password where it can be read."""
     from remit.cli.terminal import document, moment, safe, say
-    from remit.client.login import log_in
+    from remit.client.login import known, log_in
     from remit.errors import Usage
-    from remit.session import Sessions, checked
+    from remit.session import Sessions
 
     name = options.person(person)
     if name is None:
         raise Usage("who logs in?", code="login.name", next_action="Say: remit login --as NAME")
     settings = options.settings(home)
-    checked(name)
+    known(settings, name)
     password = None if oidc else _password(Sessions(settings.home), name, password_file)
     session = asyncio.run(log_in(settings, name, password=password))
     if as_json:

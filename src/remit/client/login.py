@@ -16,8 +16,9 @@ from remit.assembly import open_vault
 from remit.catalogue import Catalogue
 from remit.errors import Refused
 from remit.policy.source import CATALOGUE
+from remit.principals import Principal
 from remit.registry import Registry
-from remit.session import Session, Sessions, needed
+from remit.session import Session, Sessions, checked, needed
 from remit.vault import OidcLogin, UserpassLogin
 from remit.vault import Session as VaultSession
 
@@ -66,6 +67,17 @@ class PersonLogin:
         return session
 
 
+def known(settings: Settings, person: str) -> Principal | None:
+    """Return a person of the catalogue; None where there is no catalogue to look in.
+
+    Raises:
+        Usage: ``login.name``, ``catalogue.unknown``.
+    """
+    catalogue = settings.policies / CATALOGUE
+    name = checked(person)
+    return Catalogue.load(catalogue).principal(f"user/{name}") if catalogue.exists() else None
+
+
 async def log_in(settings: Settings, person: str, *, password: str | None) -> Session:
     """Log a person in and keep the session.
 
@@ -77,8 +89,7 @@ async def log_in(settings: Settings, person: str, *, password: str | None) -> Se
     Raises:
         Refused: ``login.refused``. Usage: ``catalogue.unknown``. Held: OpenBao did not answer.
     """
-    catalogue = settings.policies / CATALOGUE
-    principal = Catalogue.load(catalogue).principal(f"user/{person}") if catalogue.exists() else None
+    principal = known(settings, person)
     login: Login = OidcLogin() if password is None else _WithPassword(person, password)
     async with open_vault(settings, login) as vault:
         session = await vault.session()

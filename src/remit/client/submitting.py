@@ -95,7 +95,12 @@ async def submit(connection: Connection, job: Job) -> Submitted:
     task = targets.task_of(jti)
     reference = await _delegate(connection, terms, jti=jti, task=task, namespace=client.namespace)
     try:
-        with delegated(reference, on_revocation=job.on_revocation):
+        with delegated(
+            reference,
+            on_revocation=job.on_revocation,
+            root=connection.principal.spiffe_id,
+            agent=connection.catalogue.principal(f"agent/{terms.agent}").spiffe_id,
+        ):
             handle = await client.start_workflow(
                 WORKFLOW,
                 job.task(),
