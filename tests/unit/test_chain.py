@@ -148,6 +148,11 @@ def test_one_wrong_claim_refuses_the_chain(at, edit, code, rule):
     assert refusal(chain(3, at=at, edit=edit)) == (code, rule)
 
 
+def test_a_link_from_the_middle_is_no_root_even_when_a_human_signs_it():
+    middle = claims(del_depth=1, par_hash=b64(bytes(32)))
+    assert refusal(chain(1, edit=middle)) == ("chain.depth", 12)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_the_place_of_a_wrong_link_does_not_matter(length, at):

@@ -63,6 +63,7 @@ MALFORMED = {
     "two grants": (with_("authorization_details", [GRANT, GRANT]), 8),
     "no grant": (with_("authorization_details", []), 8),
     "grant not in a list": (with_("authorization_details", GRANT), 8),
+    "grant in an object": (with_("authorization_details", {"0": GRANT}), 8),
     "grant of another type": (with_("authorization_details.0.type", "urn:remit:grants"), 8),
     "actions a string": (with_("authorization_details.0.actions", "read"), 8),
     "actions null": (with_("authorization_details.0.actions", None), 8),
@@ -131,6 +132,8 @@ ALONE = {
     "delegate is a user": (with_("may_act.sub", BOB.spiffe_id), "chain.delegate", 8),
     "root human is an agent": (with_("sub", agent("x").spiffe_id), "chain.delegate", 8),
     "ends before it begins": (with_("exp", NOW - 200), "chain.lifetime", 9),
+    "ends as it is issued": ({**with_("exp", NOW), "iat": NOW}, "chain.lifetime", 9),
+    "ends before it is issued": ({**with_("exp", NOW - 1), "iat": NOW}, "chain.lifetime", 9),
     "ends as it begins": (with_("exp", NOW - 100), "chain.lifetime", 9),
     "not before its end": (with_("nbf", NOW + 3600), "chain.lifetime", 9),
     "over 30 days": (with_("exp", NOW - 100 + MAX_LIFETIME + 1), "chain.lifetime", 9),
@@ -219,7 +222,7 @@ def test_without_a_hierarchy_an_action_covers_itself_only():
     ],
 )
 def test_nothing_empty_or_malformed_is_granted(changes, code):
-    check_grantable(ROOT)
+    check_grantable(changed(ROOT, budget=1))
     with pytest.raises(InvalidDocument) as refused:
         check_grantable(changed(ROOT, **changes))
     assert refused.value.code == code
