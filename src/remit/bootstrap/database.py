@@ -33,7 +33,7 @@ async def apply(wanted: Wanted, catalogue: Catalogue, connection: PostgresConnec
         "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{address}",
         "username": connection.manager,
         "password_authentication": "scram-sha-256",
-        "username_template": postgres.USERNAME_TEMPLATE,
+        "username_template": postgres.username_template(wanted.vault.namespace),
         "max_open_connections": _CONNECTIONS,
     }
     await wanted.settings(

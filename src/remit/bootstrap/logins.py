@@ -33,6 +33,7 @@ STEP_SECONDS = 60
 WORKLOAD_SECONDS = 900
 PERSON_SECONDS = 8 * 3600
 _SKEW = 5
+_ALGORITHMS = ["EdDSA", "ES256", "RS256"]
 
 _META = ("chain", "root", "delegation", "task", "step", "attempt", "principal")
 
@@ -49,8 +50,7 @@ async def workloads(wanted: Wanted, catalogue: Catalogue, trust: WorkloadTrust |
         trust = WorkloadTrust(f"spiffe://{catalogue.trust_domain}", (_pem(issuer.public_key()),))
     if trust is not None:
         keys = {"jwks_url": trust.jwks_url, "jwks_ca_pem": trust.jwks_ca, "jwt_validation_pubkeys": trust.public_keys}
-        algorithms = ["EdDSA", "ES256", "RS256"]
-        await wanted.settings(path, {**keys, "bound_issuer": trust.issuer, "jwt_supported_algs": algorithms})
+        await wanted.settings(path, {**keys, "bound_issuer": trust.issuer, "jwt_supported_algs": _ALGORITHMS})
     audience = trust.audience if trust else "openbao"
     subjects = {
         "authority": [f"spiffe://{catalogue.trust_domain}/authority"],
@@ -112,6 +112,7 @@ async def oidc(wanted: Wanted, provider: OidcProvider) -> None:
         "oidc_discovery_ca_pem": provider.ca,
         "oidc_client_id": provider.client_id,
         "default_role": "person",
+        "jwt_supported_algs": _ALGORITHMS,
     }
     await wanted.settings("auth/oidc/config", config, secret={"oidc_client_secret": provider.client_secret})
     role = {

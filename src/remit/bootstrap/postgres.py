@@ -10,9 +10,18 @@
 
 from __future__ import annotations
 
-USERNAME_TEMPLATE = (
-    '{{ printf "d-%s-%s" (.DisplayName | replace "remit-step-" "" | truncate_sha256 50) (random 8) | truncate 63 }}'
-)
+from remit.vault.steps import MOUNT as STEPS
+
+
+def username_template(namespace: str | None) -> str:
+    """Return how users are named: ``d-<delegation>-<step>-<random>``.
+
+    OpenBao hands in ``[<namespace>-auth-]<login mount>-<display name of the login>``.
+    """
+    inside = namespace.strip("/").replace("/", "-") + "-auth-" if namespace else ""
+    name = f'.DisplayName | replace "{inside}{STEPS}-" "" | truncate_sha256 50'
+    return f'{{{{ printf "d-%s-%s" ({name}) (random 8) | truncate 63 }}}}'
+
 
 _IF_THERE = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname='{{name}}') THEN %s END IF; END $$"
 

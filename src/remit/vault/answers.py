@@ -53,7 +53,7 @@ def parse(body: bytes, *, asked: str) -> dict[str, Any]:
 
 def failure(status: int, body: bytes, *, asked: str) -> RemitError:
     """Return the error that a bad status stands for."""
-    said = _said(body)
+    words = said(body)
     if status == 403:
         return Refused(
             f"OpenBao forbids {asked}",
@@ -69,8 +69,8 @@ def failure(status: int, body: bytes, *, asked: str) -> RemitError:
     if status == 429:
         return Held(f"{asked}: OpenBao is busy or a standby", code="vault.busy", next_action=_AGAIN)
     if status in (408, 412, 472, 473) or status >= 500 or status < 200:
-        return Held(f"{asked}: OpenBao failed ({status}) {said}", code="vault.failed", next_action=_AGAIN)
-    return Refused(f"{asked}: OpenBao rejects it ({status}) {said}", code="vault.rejected")
+        return Held(f"{asked}: OpenBao failed ({status}) {words}", code="vault.failed", next_action=_AGAIN)
+    return Refused(f"{asked}: OpenBao rejects it ({status}) {words}", code="vault.rejected")
 
 
 def is_conflict(status: int, body: bytes) -> bool:
@@ -87,7 +87,7 @@ def is_stale_token(status: int, body: bytes) -> bool:
     return status == 403 and (b"invalid token" in body or b"1 error occurred" not in body)
 
 
-def _said(body: bytes) -> str:
+def said(body: bytes) -> str:
     """Return the server's own words, bounded and printable."""
     try:
         errors = json.loads(body)["errors"]

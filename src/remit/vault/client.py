@@ -214,7 +214,7 @@ class Vault:
         status, answer = await self._wire.send(method, target, self._plain, payload)
         if status in (400, 401, 403, 404):
             raise Refused(
-                f"OpenBao does not accept this login at {path}",
+                f"OpenBao does not accept this login at {path}: {answers.said(answer) or status}",
                 code="vault.login",
                 next_action="Check name and password, or the workload's token and its clock.",
             )

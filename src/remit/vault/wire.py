@@ -31,7 +31,7 @@ class Wire:
         ca: TLS roots (PEM); None: the system's.
         connect_timeout: Seconds for one connection, TLS included.
         timeout: Seconds for one answer.
-        most: Connections at once; further requests wait for one.
+        most: Connections at once; many, so that requests to a frozen database do not keep status reads waiting.
 
     Raises:
         Usage: ``vault.address`` or ``vault.ca``.
@@ -44,7 +44,7 @@ class Wire:
         ca: Path | None = None,
         connect_timeout: float = 2.0,
         timeout: float = 10.0,
-        most: int = 64,
+        most: int = 256,
     ) -> None:
         self.address = address.rstrip("/")
         secure = _secure(self.address)
