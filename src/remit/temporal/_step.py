@@ -76,6 +76,7 @@ class Step:
     def interrupt(self) -> None:
         """Stop what runs; it is scheduled again once the gate is open."""
         self._interrupted = True
+        self._view.state = "stopped"
         if self._inner is not None:
             self._inner.cancel()
 
@@ -150,9 +151,7 @@ class Step:
         elif kind == "Held":
             self._view.state = "held"
             await self._pause()
-        elif self._interrupted and was_cancelled(error):
-            self._view.state = "stopped"
-        else:
+        elif not (self._interrupted and was_cancelled(error)):
             raise error
 
     async def _decided(self, request: Mapping[str, Any]) -> None:

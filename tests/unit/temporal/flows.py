@@ -27,6 +27,19 @@ class Calls:
 
 
 @workflow.defn
+class Pausing:
+    """Makes its calls a second apart."""
+
+    @workflow.run
+    async def run(self, calls: list[list[Any]]) -> list[Any]:
+        found = []
+        for tool, argument in calls:
+            found.append(await workflow.execute_activity(tool, argument, start_to_close_timeout=SOON))
+            await workflow.sleep(1)
+        return found
+
+
+@workflow.defn
 class CallsOnce:
     """Makes calls that are never retried."""
 
@@ -165,4 +178,4 @@ class GivesUp:
         return "finished"
 
 
-FLOWS = [Calls, CallsOnce, Parallel, Local, Parent, Delegator, Renewing, Reserved, Nexus, Stubborn, GivesUp]
+FLOWS = [Calls, Pausing, CallsOnce, Parallel, Local, Parent, Delegator, Renewing, Reserved, Nexus, Stubborn, GivesUp]
