@@ -24,6 +24,7 @@ from remit.approvals import Approval
 from remit.approving import Approving
 from remit.attempt import Admission, Attempt, Grant
 from remit.audit import AuditLog
+from remit.catalogue import Service
 from remit.chain import Chain
 from remit.chains import Chains
 from remit.credentials import Lease, Mint
@@ -192,14 +193,7 @@ class Authority:
                 with span("remit.mint", profile=profile.name):
                     lease = await self._mint.mint(
                         profile,
-                        occasion=Occasion(
-                            grant,
-                            attempt.task,
-                            attempt.run,
-                            attempt.step,
-                            attempt.attempt,
-                            self._audience_of(attempt.call.resource),
-                        ),
+                        occasion=self._occasion(grant, attempt),
                         chain=chain,
                         require_live=lambda: self.standing.require_live(chain),
                     )
@@ -391,9 +385,17 @@ class Authority:
             )
         return profile
 
-    def _audience_of(self, resource: str) -> str:
-        service = self._catalogue.services.get(resource)
-        return service.audience if service else ""
+    def _occasion(self, grant: str, attempt: Attempt) -> Occasion:
+        _, touched = self._catalogue.resources[attempt.call.resource]  # Cedar has permitted it, so it is there
+        return Occasion(
+            grant=grant,
+            task=attempt.task,
+            run=attempt.run,
+            step=attempt.step,
+            attempt=attempt.attempt,
+            service=touched.audience if isinstance(touched, Service) else "",
+            scope=Scope((attempt.call.action,), (touched.space,), attempt.cost),
+        )
 
     async def _decide(
         self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, draft: _Draft

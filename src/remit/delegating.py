@@ -14,7 +14,7 @@ from remit import jose
 from remit.chain import parent_hash
 from remit.chains import Chains
 from remit.delegation import TYP as DELEGATION
-from remit.delegation import Delegation, Reference, Scope
+from remit.delegation import Delegation, Reference, Scope, check_grantable
 from remit.errors import Denied, Refused
 from remit.policy import RunContext
 from remit.principals import Principal
@@ -107,6 +107,7 @@ class Delegating:
             purpose=chain.leaf.purpose,
             scope=scope,
         )
+        check_grantable(link)
         existing = await self._registry.delegation(link.jti)
         if existing is not None:
             return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference

@@ -352,6 +352,8 @@ async def test_a_downstream_token_is_for_the_called_service_alone(
     assert claims["sub"] == "spiffe://remit.local/user/alice"
     assert claims["act"] == {"sub": "spiffe://remit.local/agent/flight-analyst"}
     assert claims["txn"] == task.id
+    (details,) = claims["authorization_details"]
+    assert (details["actions"], details["spaces"]) == (["http:request"], ["flights"])
     assert claims["exp"] - claims["iat"] <= 120
     with pytest.raises(jwt.InvalidAudienceError):
         jwt.decode(token, key, algorithms=["ES256"], audience="notify")

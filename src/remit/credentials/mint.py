@@ -27,6 +27,7 @@ from remit.presentation import ACCESS_TYP, STEP_TYP, access_token_claims, step_t
 if TYPE_CHECKING:
     from remit.catalogue import CredentialProfile
     from remit.chain import Chain
+    from remit.delegation import Scope
     from remit.registry import Registry
     from remit.vault import StepLogin, Vault
 
@@ -42,6 +43,7 @@ class Occasion:
         grant: Id of the grant, a UUID.
         task: Workflow id. run: Run id. step: Step number. attempt: Attempt number.
         service: The service that is called, the one reader of a downstream token without an audience of its own.
+        scope: What this one step may do; all a downstream token says it may.
     """
 
     grant: str
@@ -49,7 +51,8 @@ class Occasion:
     run: str
     step: int
     attempt: int
-    service: str = ""
+    service: str
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,7 @@ class Mint:
             expires_at=chain.expires_at,
             human=chain.root,
             agents=chain.principals[1:],
-            scope=chain.leaf.scope,
+            scope=occasion.scope,
             task=occasion.task,
         )
         token = await jose.sign(claims, typ=ACCESS_TYP, signer=self._tokens)
