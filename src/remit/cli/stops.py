@@ -135,6 +135,7 @@ def _label(node: Mapping[str, Any]) -> Any:
     return Text.assemble(
         safe(f"{short(node['from'])} → {short(node['to'])} ", "bold"),
         state(node["status"]),
-        safe(f"  {scope}, for {node['purpose']}, until {node['expires_at']}\n"),
+        safe(f"  {scope}, for {node['purpose']}, until {node['expires_at']}"),
+        "\n",
         safe(f"{node['delegation']}  {node['task']}", "dim"),
     )

@@ -63,10 +63,13 @@ def resume(
 ) -> None:
     """Let a task that waits go on, under a fresh delegation."""
     from remit.client import Remit
-    from remit.job import Job
 
     settings = options.settings(home)
-    wanted = Job.load(delegation) if delegation else None
+    wanted = None
+    if delegation is not None:
+        from remit.job import Job
+
+        wanted = Job.load(delegation)
 
     async def run() -> Submitted:
         async with Remit.open(settings, person=options.person(person)) as remit:

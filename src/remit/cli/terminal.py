@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from remit.errors import RemitError
 
+WIDE = 200
+"""Columns where there is no window."""
 STYLES: Mapping[str, str] = {
     "running": "cyan", "waiting-approval": "yellow", "suspended": "yellow", "completed": "green", "failed": "red",
     "halted": "red", "rejected": "red", "live": "green", "revoked": "red", "expired": "red", "unknown": "red",
@@ -31,9 +34,14 @@ STYLES: Mapping[str, str] = {
 
 @cache
 def _consoles() -> tuple[Console, Console]:
-    return Console(highlight=False, markup=False, emoji=False), Console(
-        stderr=True, highlight=False, markup=False, emoji=False
-    )
+    return _console(stderr=False), _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = WIDE  # nobody's window: ids stay whole in a file or a pipe
+    return made
 
 
 def out() -> Console:

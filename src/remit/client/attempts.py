@@ -69,9 +69,13 @@ def merged(view: Mapping[str, Any], records: Iterable[Record]) -> list[dict[str,
         last = found[-1]
         known = {"n": number, "tool": last.get("tool"), "action": last.get("action"), "resource": last.get("resource")}
         steps.setdefault(number, known | {"state": _state(last)})
-    for number, step in steps.items():
-        step["attempts"] = [shown(at, record) for at, record in enumerate(attempts.get(number, ()), start=1)]
-    return [steps[number] for number in sorted(steps)]
+    return [_step(steps[number], attempts.get(number, ())) for number in sorted(steps)]
+
+
+def _step(step: Mapping[str, Any], attempts: Iterable[Record]) -> dict[str, Any]:
+    told = {name: step.get(name) for name in ("n", "tool", "action", "resource", "state")}
+    tried = [shown(at, record) for at, record in enumerate(attempts, start=1)]
+    return told | {"attempts": tried} | {name: step[name] for name in ("code", "policies") if step.get(name)}
 
 
 def _state(record: Record) -> str:

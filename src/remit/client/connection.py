@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from remit.vault import Vault
 
 CONNECT_SECONDS = 5.0
+TOOLS = "tools.json"
+"""File in the state folder that workers write their tools' names to."""
 
 
 class Connection:
@@ -77,6 +80,15 @@ class Connection:
             Refused: ``login.needed``. Usage: ``catalogue.unknown``.
         """
         return self.catalogue.principal(f"user/{self.sessions.who(self._person)}")
+
+    @cached_property
+    def tools(self) -> frozenset[str] | None:
+        """Names of the tools workers of this state folder have said they run; None where none has."""
+        try:
+            names = json.loads((self.settings.home / TOOLS).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return frozenset(str(name) for name in names) if isinstance(names, list) else None
 
     @property
     def audience(self) -> str:

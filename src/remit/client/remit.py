@@ -127,9 +127,13 @@ class Remit:
                 code="step.unknown",
                 next_action=f"It has {len(shown['steps'])}; see: remit show {task}",
             )
-        records = tuple(audit.read(self.connection.settings.audit_folder, task=task))
+        everything = list(audit.read(self.connection.settings.audit_folder))
+        records = [record for record in everything if record.get("task") == task]
         leaves = [record["chain"][-1] for record in records if record.get("chain")]
         leaves.append(shown["chain"][-1]["delegation"])
         chains = [await self.connection.chain(jti) for jti in dict.fromkeys(leaves)]
         links = {link.jti: link for chain in chains for link in chain.links}
-        return explaining.explain(explaining.Evidence(shown, tuple(links.values()), records, step))
+        # A decision is recorded under the delegation it was made about.
+        records += [record for record in everything if "task" not in record and record.get("delegation") in links]
+        records.sort(key=lambda record: float(record.get("time") or 0))
+        return explaining.explain(explaining.Evidence(shown, tuple(links.values()), tuple(records), step))

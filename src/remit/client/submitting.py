@@ -8,21 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from remit import jose
+from remit.catalogue import nearest
 from remit.chain import Chain, chain_digest
 from remit.client import targets
 from remit.client.stopping import state
 from remit.delegation import TYP, Delegation, Reference, Scope, check_grantable
 from remit.errors import Denied, Held, Refused, RemitError, Usage
-from remit.statements import Event
+from remit.statements import Event, Status
 
 if TYPE_CHECKING:
     from remit.client.connection import Connection
-    from remit.job import Job
+    from remit.job import Handout, Job
 
 WORKFLOW = "AgentTask"
 
@@ -66,16 +67,38 @@ def terms_of(job: Job) -> Terms:
     return Terms(job.agent, job.purpose, scope, wanted.expires_in, wanted.max_depth)
 
 
-def check(connection: Connection, terms: Terms) -> None:
-    """Refuse what nobody could delegate, without asking any server.
+def check(connection: Connection, job: Job) -> None:
+    """Refuse what nobody could do or delegate, here and in every part handed on, without asking any server.
 
     Raises:
-        Usage: ``catalogue.unknown`` for an agent or space that is not there. Refused: ``delegation.action``.
+        Usage: ``catalogue.unknown`` for an agent or space, ``job.tool`` for a tool that is not there.
+        Refused: ``delegation.action``.
     """
-    connection.catalogue.agent(terms.agent)
-    for space in terms.scope.spaces:
-        connection.catalogue.space(space)
-    connection.policy.delegable(terms.scope.actions)
+    for agent, handout in _handouts(job):
+        connection.catalogue.agent(agent)
+        for space in handout.spaces:
+            connection.catalogue.space(space)
+        connection.policy.delegable(handout.actions)
+    known = connection.tools
+    for tool in sorted(job.tools):
+        if known is not None and tool not in known:
+            near = nearest(tool, known)
+            raise Usage(
+                f"there is no tool {tool!r}",
+                code="job.tool",
+                next_action=f"Did you mean {near!r}?" if near else f"There are: {', '.join(sorted(known))}.",
+            )
+
+
+def _handouts(job: Job) -> Iterator[tuple[str, Handout]]:
+    """Yield every agent of a job with what it is handed, outermost first."""
+    yield job.agent, job.delegation
+    waiting = list(job.steps)
+    while waiting:
+        part = waiting.pop(0).delegate
+        if part is not None:
+            yield part.agent, part.delegation
+            waiting += part.steps
 
 
 async def submit(connection: Connection, job: Job) -> Submitted:
@@ -89,7 +112,7 @@ async def submit(connection: Connection, job: Job) -> Submitted:
     from remit.temporal import delegated
 
     terms = terms_of(job)
-    check(connection, terms)
+    check(connection, job)
     client = await connection.temporal()
     jti = targets.new_delegation()
     task = targets.task_of(jti)
@@ -133,6 +156,8 @@ async def resume(connection: Connection, task: str, job: Job | None = None) -> S
         raise Refused(
             f"only {before.root.short} can let this task go on", code="resume.not-yours", next_action="Ask them to."
         )
+    if job is not None:
+        check(connection, job)
     terms = _again(before) if job is None else terms_of(job)
     if (terms.agent, terms.purpose) != (before.agent.name, before.leaf.purpose):
         raise Refused(
@@ -140,7 +165,12 @@ async def resume(connection: Connection, task: str, job: Job | None = None) -> S
             code="resume.different",
             next_action="Delegate for the same agent and purpose, or submit a new task.",
         )
-    check(connection, terms)
+    if await _live(connection, before):
+        raise Refused(
+            f"{task} does not wait for a delegation: the one it has is live",
+            code="resume.not-waiting",
+            next_action=f"Look at it with: remit show {task}",
+        )
     client = await connection.temporal()
     jti = targets.new_delegation(task)
     reference = await _delegate(connection, terms, jti=jti, task=task, namespace=client.namespace)
@@ -214,6 +244,12 @@ def _again(before: Chain) -> Terms:
     """Return the terms of a chain's last link, to be handed out anew by the human."""
     leaf = before.leaf
     return Terms(before.agent.name, leaf.purpose, leaf.scope, leaf.exp - leaf.iat, max(0, leaf.max_depth - leaf.depth))
+
+
+async def _live(connection: Connection, chain: Chain) -> bool:
+    epoch = await connection.standing.epoch()
+    points = await connection.standing.of(chain, epoch=epoch)
+    return all(point.status is Status.LIVE for point in points)
 
 
 async def _undone(connection: Connection, jti: str, error: BaseException) -> BaseException:
