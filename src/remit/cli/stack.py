@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,7 +101,8 @@ def _foreground(service: LocalService) -> None:
     from remit.cli.terminal import err, safe, say
 
     ended = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: _interrupt(ended))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: _interrupt(ended))
     try:
         with err().status("Starting OpenBao, PostgreSQL and Temporal …"):
             service.start(_teller())
@@ -109,16 +111,16 @@ def _foreground(service: LocalService) -> None:
                 say(safe(f"{name:12} {address}"))
             say("people       log in with: remit login --as NAME")
             say("usable       Ctrl-C stops everything")
-            while not ended.wait(1.0):
-                service.tend(_teller())
+            with suppress(KeyboardInterrupt):  # the usual way to end it
+                while not ended.wait(1.0):
+                    service.tend(_teller())
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is stopping: the servers end in order
             with err().status("Stopping …"):
                 service.stop()
     except KeyboardInterrupt:
         if not ended.is_set():
             raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(ended: Event) -> None:
