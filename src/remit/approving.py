@@ -8,19 +8,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from remit import jose
 from remit.approvals import TYP as APPROVAL
 from remit.approvals import Approval, check, distinct, rejection
+from remit.attempt import Admission
 from remit.errors import Held, InvalidDocument, NotLive, Refused, Rejected, RemitError
 from remit.policy import Approvals
 from remit.statements import Status
 
 if TYPE_CHECKING:
     from remit.attempt import Attempt
+    from remit.audit import AuditLog
     from remit.chain import Chain
     from remit.policy import PolicyEngine
     from remit.registry import Registry
@@ -47,12 +49,14 @@ class Approving:
         registry: Registry,
         policy: PolicyEngine,
         standing: Standing,
+        audit: AuditLog,
         audience: str,
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._policy = policy
         self._standing = standing
+        self._audit = audit
         self._audience = audience
         self._clock = clock
 
@@ -88,6 +92,34 @@ class Approving:
                 next_action=f"Approvers are: {', '.join(approvers) or 'nobody'}.",
             )
         return Approved(approval, key.kid)
+
+    async def admit(self, token: str, *, request: Mapping[str, Any], chain: Chain, epoch: str) -> Admission:
+        """Tell whether a decision somebody sent counts for a waiting request; consumes nothing.
+
+        Args:
+            request: What `NeedsApproval` said.
+
+        Raises:
+            Held: The registry did not answer.
+        """
+        told = {"event": "decision", "delegation": chain.leaf.jti, "request": request.get("request")}
+        try:
+            one = await self.verify(
+                token,
+                request=str(request["request"]),
+                bound=str(request["binding"]),
+                approvers=tuple(request["approvers"]),
+                chain=chain,
+                epoch=epoch,
+            )
+        except Held:
+            raise
+        except RemitError as error:
+            self._audit.append({**told, "outcome": "refused", "code": error.code, "message": error.message})
+            return Admission(accepted=False, code=error.code, message=error.message)
+        decision, approver = one.approval.decision, one.approval.iss.spiffe_id
+        self._audit.append({**told, "outcome": decision, "approval": one.approval.jti, "by": approver})
+        return Admission(accepted=True, decision=decision, approver=approver)
 
     async def given(
         self,

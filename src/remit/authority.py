@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
-from remit.approvals import Approval
 from remit.approving import Approving
 from remit.attempt import Admission, Attempt, Grant
 from remit.audit import AuditLog
@@ -29,17 +28,18 @@ from remit.chain import Chain
 from remit.chains import Chains
 from remit.credentials import Lease, Mint
 from remit.credentials.mint import Occasion
+from remit.deciding import Deciding
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
-from remit.errors import Denied, Held, NeedsApproval, NotLive, Refused, RemitError
-from remit.policy import Approvals, RunContext
+from remit.errors import Held, NotLive, Refused, RemitError
+from remit.policy import RunContext
 from remit.presentation import TYP as PRESENTATION
 from remit.presentation import Presentation
 from remit.presentation import check as check_presentation
+from remit.recording import AttemptRecord
 from remit.standing import Standing, Standpoint
-from remit.step import arguments_digest, binding, request_id
+from remit.step import arguments_digest
 from remit.telemetry import span
-from remit.verdict import Verdict
 
 if TYPE_CHECKING:
     from remit.catalogue import Catalogue, CredentialProfile
@@ -54,19 +54,9 @@ class _Open:
 
     chain: Chain
     reservation: Reservation
+    record: AttemptRecord
     lease: Lease | None
-    began: float
     renewed: float
-    approvals: tuple[Mapping[str, str], ...] = ()
-
-
-@dataclass(slots=True)
-class _Draft:
-    """The audit record of one attempt while it is being made."""
-
-    attempt: Attempt
-    began: float
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Authority:
@@ -121,8 +111,9 @@ class Authority:
             clock=clock,
         )
         self._approving = Approving(
-            registry=registry, policy=policy, standing=self.standing, audience=self.audience, clock=clock
+            registry=registry, policy=policy, standing=self.standing, audit=audit, audience=self.audience, clock=clock
         )
+        self._deciding = Deciding(policy, self._approving)
         self._open: dict[str, _Open] = {}
         self._pending: dict[str, Lease] = {}
 
@@ -136,21 +127,20 @@ class Authority:
             InvalidDocument, NotLive, Denied, NeedsApproval, Rejected, OverBudget: A final no for this attempt.
             Held: Something needed did not answer; try again.
         """
-        draft = _Draft(attempt, self._clock())
+        record = AttemptRecord(attempt, audit=self._audit, policy_set=self._policy.digest, clock=self._clock)
         with span("remit.authorize", task=attempt.task, step=attempt.step, attempt=attempt.attempt):
             try:
-                return await self._authorize(attempt, presentation, draft)
+                return await self._authorize(attempt, presentation, record)
             except RemitError as error:
-                outcome = "held" if isinstance(error, Held) else "refused"
-                self._record(draft, outcome=outcome, error=error)
+                record.write("held" if isinstance(error, Held) else "refused", error=error)
                 raise
             except BaseException as error:
-                self._record(draft, outcome="failed", code=type(error).__name__)
+                record.write("failed", code=type(error).__name__)
                 raise
 
-    async def _authorize(self, attempt: Attempt, presentation: Awaitable[str], draft: _Draft) -> Grant:
+    async def _authorize(self, attempt: Attempt, presentation: Awaitable[str], record: AttemptRecord) -> Grant:
         arguments = arguments_digest(attempt.call)
-        draft.facts |= {"arguments": arguments}
+        record.note(arguments=arguments)
         with span("remit.verify", delegation=attempt.reference.delegation):
             answers = await asyncio.gather(self.standing.epoch(), presentation, return_exceptions=True)
             for answer in answers:
@@ -158,12 +148,9 @@ class Authority:
                     raise answer
             epoch, proof = (str(answer) for answer in answers)
             chain = await self._chains.load(attempt.reference, epoch=epoch)
-            draft.facts |= {
-                "root": chain.root.spiffe_id,
-                "agent": chain.agent.spiffe_id,
-                "chain": list(chain.ids),
-                "digest": chain.digest,
-            }
+            record.note(
+                root=chain.root.spiffe_id, agent=chain.agent.spiffe_id, chain=list(chain.ids), digest=chain.digest
+            )
             self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
             await self.standing.require_live(chain, epoch=epoch)
             await self._chains.require_bound(
@@ -181,7 +168,7 @@ class Authority:
             cost=attempt.cost,
         )
         with span("remit.decide", action=attempt.call.action, resource=attempt.call.resource):
-            verdict, approvals = await self._decide(attempt, chain=chain, run=run, epoch=epoch, draft=draft)
+            verdict, approvals = await self._deciding.decide(attempt, chain=chain, run=run, epoch=epoch, record=record)
         reservation = await self._ledger.reserve(
             [(link.jti, link.scope.budget) for link in chain.links], root=chain.ids[0], cost=attempt.cost
         )
@@ -197,16 +184,18 @@ class Authority:
                         chain=chain,
                         require_live=lambda: self.standing.require_live(chain),
                     )
-            names = tuple({"id": one.jti, "by": one.iss.spiffe_id} for one in approvals)
-            draft.facts |= {"grant": grant, "approvals": list(names), "lease": lease.evidence if lease else None}
-            self._record(draft, outcome="permitted")
+            record.note(
+                grant=grant,
+                approvals=[{"id": one.jti, "by": one.iss.spiffe_id} for one in approvals],
+                lease=lease.evidence if lease else None,
+            )
+            record.write("permitted")
         except BaseException:
             await self._ledger.settle(reservation, spent=0)
             if lease is not None:
                 await asyncio.shield(self._destroy(grant, lease))
             raise
-        now = self._clock()
-        self._open[grant] = _Open(chain, reservation, lease, draft.began, now, names)
+        self._open[grant] = _Open(chain, reservation, record, lease, self._clock())
         credential = lease.credential if lease else None
         return Grant(
             id=grant,
@@ -236,23 +225,7 @@ class Authority:
         with span("remit.release", outcome=outcome):
             pending = await self._destroy(grant.id, held.lease) if held.lease else None
             await self._ledger.settle(held.reservation, spent=grant.attempt.cost)
-            draft = _Draft(
-                grant.attempt,
-                held.began,
-                {
-                    "root": grant.root,
-                    "agent": grant.agent,
-                    "chain": list(grant.chain),
-                    "digest": held.chain.digest,
-                    "arguments": arguments_digest(grant.attempt.call),
-                    "verdict": grant.verdict.decision,
-                    "policies": list(grant.verdict.policies),
-                    "grant": grant.id,
-                    "approvals": list(held.approvals),
-                    "lease": grant.lease,
-                },
-            )
-            self._record(draft, outcome=outcome, code=code, pending=pending)
+            held.record.write(outcome, code=code, pending=pending)
 
     async def watch(self, grant: Grant) -> None:
         """Look whether a running grant's chain is still live, and keep its lease alive while it is.
@@ -286,32 +259,7 @@ class Authority:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing."""
         epoch = await self.standing.epoch()
         chain = await self._chains.load(reference, epoch=epoch)
-        try:
-            one = await self._approving.verify(
-                token,
-                request=str(request["request"]),
-                bound=str(request["binding"]),
-                approvers=tuple(request["approvers"]),
-                chain=chain,
-                epoch=epoch,
-            )
-        except Held:
-            raise
-        except RemitError as error:
-            self._audit.append({"event": "decision", "delegation": reference.delegation, "outcome": "refused",
-                                "request": request.get("request"), **error.facts()})  # fmt: skip
-            return Admission(accepted=False, code=error.code, message=error.message)
-        self._audit.append(
-            {
-                "event": "decision",
-                "delegation": reference.delegation,
-                "outcome": one.approval.decision,
-                "request": one.approval.request,
-                "approval": one.approval.jti,
-                "by": one.approval.iss.spiffe_id,
-            }
-        )
-        return Admission(accepted=True, decision=one.approval.decision, approver=one.approval.iss.spiffe_id)
+        return await self._approving.admit(token, request=request, chain=chain, epoch=epoch)
 
     async def delegate(
         self,
@@ -397,51 +345,6 @@ class Authority:
             scope=Scope((attempt.call.action,), (touched.space,), attempt.cost),
         )
 
-    async def _decide(
-        self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, draft: _Draft
-    ) -> tuple[Verdict, tuple[Approval, ...]]:
-        """Ask Cedar as things stand; when a person is needed, count the approvals given and ask again."""
-        approvals: tuple[Approval, ...] = ()
-        refused: tuple[RemitError, ...] = ()
-        verdict = self._policy.decide(chain=chain, call=attempt.call, run=run, approvals=Approvals(0, frozenset()))
-        bound = ""
-        if verdict.decision == "needs-approval":
-            bound = binding(task=attempt.task, run=attempt.first_run, delegation=chain.leaf.jti, call=attempt.call)
-            request = request_id(bound, attempt.step)
-            approvals, refused = await self._approving.given(
-                attempt, request=request, bound=bound, approvers=verdict.approvers, chain=chain, epoch=epoch
-            )
-            if approvals:
-                verdict = self._policy.decide(
-                    chain=chain, call=attempt.call, run=run, approvals=self._approving.counted(approvals)
-                )
-        draft.facts |= {"verdict": verdict.decision, "policies": list(verdict.policies)}
-        if verdict.errors:
-            draft.facts["errors"] = list(verdict.errors)
-        if verdict.decision == "deny":
-            raise Denied(
-                verdict.reason or f"policy denies {attempt.call.action} on {attempt.call.resource}",
-                policies=verdict.policies,
-                next_action="Look the policies up with `remit explain`; what is delegated bounds what an agent may do.",
-            )
-        if verdict.decision == "needs-approval":
-            raise NeedsApproval(
-                f"{attempt.call.action} on {attempt.call.resource} needs approval by {', '.join(verdict.approvers)}",
-                request={
-                    "request": request_id(bound, attempt.step),
-                    "binding": bound,
-                    "action": attempt.call.action,
-                    "resource": attempt.call.resource,
-                    "input": dict(attempt.call.input),
-                    "approvers": list(verdict.approvers),
-                    "policies": list(verdict.policies),
-                    "wait": verdict.wait,
-                    "refused": [{"code": error.code, "message": error.message} for error in refused],
-                },
-                next_action="Somebody with one of these roles runs `remit approve`.",
-            )
-        return verdict, approvals
-
     async def _destroy(self, grant: str, lease: Lease) -> str | None:
         """Destroy a lease; keep it for the next try when OpenBao cannot do it now."""
         pending = await self._mint.destroy(lease)
@@ -456,40 +359,3 @@ class Authority:
         for grant, lease in list(self._pending.items()):
             await self._destroy(grant, lease)
         return len(self._pending)
-
-    def _record(
-        self,
-        draft: _Draft,
-        *,
-        outcome: str,
-        code: str | None = None,
-        error: RemitError | None = None,
-        pending: str | None = None,
-    ) -> None:
-        attempt = draft.attempt
-        record: dict[str, Any] = {
-            "event": "attempt",
-            "namespace": attempt.namespace,
-            "task": attempt.task,
-            "run": attempt.run,
-            "step": attempt.step,
-            "activity": attempt.activity,
-            "attempt": attempt.attempt,
-            "tool": attempt.tool,
-            "action": attempt.call.action,
-            "resource": attempt.call.resource,
-            "delegation": attempt.reference.delegation,
-            "policy_set": self._policy.digest,
-            **draft.facts,
-            "outcome": outcome,
-            "ms": round((self._clock() - draft.began) * 1000, 2),
-        }
-        if error is not None:
-            record |= {"code": error.code, "message": error.message}
-            if isinstance(error, Denied) and "policies" not in record:
-                record["policies"] = list(error.policies)
-        if code:
-            record["code"] = code
-        if pending:
-            record["pending"] = pending
-        self._audit.append(record)
