@@ -282,7 +282,12 @@ def _invalid(source: str, what: str) -> Usage:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys: the last one would win silently."""
+    """YAML without repeated keys (the last would win silently) and aliases (a few lines could become a million)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", None)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
