@@ -14,7 +14,7 @@ from activities import http, plan, publish, sql
 from remit.assembly import assemble, temporal_client
 from remit.errors import RemitError
 from remit.settings import Settings
-from remit.temporal import RemitPlugin
+from remit.temporal import RemitPlugin, names_of
 from workflows.agent_task import AgentTask
 
 
@@ -32,11 +32,12 @@ async def main() -> None:
             watch=settings.watch_seconds,
         )
         services = {name: service.url for name, service in parts.catalogue.services.items()}
+        tools = [sql.query, publish.publish, http.requests(services)]
         async with Worker(
             await temporal_client(settings, plugins=[plugin]),
             task_queue=settings.task_queue,
             workflows=[AgentTask],
-            activities=[plan.propose, sql.query, publish.publish, http.requests(services)],
+            activities=[plan.Planning(names_of(tools)).propose, *tools],
             graceful_shutdown_timeout=timedelta(seconds=10),
         ):
             await stopped.wait()

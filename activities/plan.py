@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
+
+from remit.catalogue import nearest
 
 NEXT = "plan.next"
 _DEEPEST = 8
@@ -81,12 +83,37 @@ class Obedient:
         return await self._otherwise.next(progress)
 
 
-def planner_of(wanted: dict[str, Any] | None) -> Planner:
-    """Return the planner a job names.
+class Planning:
+    """The activity that plans.
 
-    Raises:
-        ApplicationError: ``plan.unknown``.
+    Args:
+        tools: Activity types a step may name; a step with another one would wait for a worker for ever.
     """
+
+    def __init__(self, tools: Collection[str]) -> None:
+        self._tools = tools
+
+    @activity.defn(name=NEXT)
+    async def propose(self, progress: Progress) -> Proposal | None:
+        """Propose the next step of a task.
+
+        Raises:
+            ApplicationError: ``tool.unknown`` or ``plan.unknown``, not retried.
+        """
+        proposal = await _planner(progress.planner).next(progress)
+        named = progress.steps if progress.position == 0 else []
+        for tool in _tools([*named, *([proposal.step] if proposal else [])]):
+            if tool not in self._tools:
+                hint = nearest(tool, self._tools)
+                raise ApplicationError(
+                    f"there is no tool {tool[:100]!r}" + (f"; did you mean {hint!r}?" if hint else ""),
+                    type="tool.unknown",
+                    non_retryable=True,
+                )
+        return proposal
+
+
+def _planner(wanted: dict[str, Any] | None) -> Planner:
     if wanted is None:
         return FixedPlan()
     if wanted.get("follow") == "output":
@@ -94,10 +121,12 @@ def planner_of(wanted: dict[str, Any] | None) -> Planner:
     raise ApplicationError(f"there is no planner {sorted(wanted)}", type="plan.unknown", non_retryable=True)
 
 
-@activity.defn(name=NEXT)
-async def propose(progress: Progress) -> Proposal | None:
-    """Propose the next step of a task."""
-    return await planner_of(progress.planner).next(progress)
+def _tools(steps: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for step in steps:
+        if "delegate" in step:
+            yield from _tools(step["delegate"]["steps"])
+        else:
+            yield step["tool"]
 
 
 def _instructions(value: Any, *, depth: int) -> Iterator[dict[str, Any]]:

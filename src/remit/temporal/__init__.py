@@ -12,7 +12,7 @@ from remit.temporal._client import delegated
 from remit.temporal._names import SEARCH_ATTRIBUTES
 from remit.temporal._parts import Authority, Describes, Presenter
 from remit.temporal.plugin import RemitPlugin
-from remit.temporal.tool import tool
+from remit.temporal.tool import names_of, tool
 
 __all__ = [
     "SEARCH_ATTRIBUTES",
@@ -22,5 +22,6 @@ __all__ = [
     "RemitPlugin",
     "current_credential",
     "delegated",
+    "names_of",
     "tool",
 ]

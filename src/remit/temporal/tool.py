@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
@@ -80,6 +80,11 @@ def declared_by(function: object) -> Tool | None:
     """Return what a function declares, None when it declares nothing."""
     found = getattr(function, ATTRIBUTE, None)
     return found if isinstance(found, Tool) else None
+
+
+def names_of(functions: Iterable[object]) -> frozenset[str]:
+    """Return the activity types of those of these functions that are declared tools."""
+    return frozenset(found.name for one in functions if (found := declared_by(one)) is not None)
 
 
 def _asynchronous(function: Callable[..., Any], declared: Tool) -> Callable[..., Any]:
