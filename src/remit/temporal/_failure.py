@@ -17,6 +17,7 @@ from temporalio.exceptions import (
     ApplicationErrorCategory,
     CancelledError,
     ChildWorkflowError,
+    FailureError,
     TimeoutError,
 )
 
@@ -61,6 +62,15 @@ def facts_of(error: BaseException | None) -> tuple[str, Mapping[str, Any]]:
         error = error.__cause__
         seen += 1
     return "", {}
+
+
+def ending_of(error: BaseException) -> tuple[str, str]:
+    """Return ``(code, message)`` of what ended a task: the error at the bottom of activities and children."""
+    while isinstance(error, ActivityError | ChildWorkflowError) and error.__cause__ is not None:
+        error = error.__cause__
+    code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
+    message = error.message if isinstance(error, FailureError) else str(error)
+    return code, message[:500]
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -27,7 +27,7 @@ from remit.errors import InvalidDocument
 from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._children import Children
-from remit.temporal._failure import facts_of, to_application_error
+from remit.temporal._failure import ending_of, to_application_error
 from remit.temporal._handlers import Handlers
 from remit.temporal._outbound import Outbound
 from remit.temporal._parts import Facts
@@ -90,9 +90,8 @@ class Inbound(WorkflowInboundInterceptor):
             await task.open(mark, header.read_terms(input.headers))
             result = await self._run(input)
         except (Exception, asyncio.CancelledError) as error:
-            _, facts = facts_of(error)
-            code = str(facts.get("code") or getattr(error, "type", None) or type(error).__name__)
-            task.close(_ending(task, code), error={"code": code, "message": str(facts.get("message") or error)[:500]})
+            code, message = ending_of(error)
+            task.close(_ending(task, code), error={"code": code, "message": message})
             raise
         task.close("completed", result=_shown(result))
         return result

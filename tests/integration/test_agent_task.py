@@ -1,0 +1,246 @@
+"""The service on the real servers: delegated, decided by Cedar, minted by OpenBao, run on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.worker import Worker
+
+from activities import http, plan, publish, sql
+from remit import audit
+from remit.assembly import Parts, assemble, temporal_client
+from remit.client import Remit
+from remit.embedded import Stack
+from remit.errors import Refused
+from remit.job import Job
+from remit.settings import Settings
+from remit.temporal import RemitPlugin, names_of
+from workflows.agent_task import AgentTask
+
+# Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
+pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
+
+JOBS = Path(__file__).parents[2] / "jobs"
+FINAL = ("completed", "failed", "halted", "rejected")
+
+
+@pytest.fixture(scope="module")
+async def worker(settings: Settings) -> AsyncIterator[Parts]:
+    """A worker of the service, in this process."""
+    async with assemble(settings) as parts:
+        plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter, ungoverned=[plan.NEXT])
+        tools = [sql.query, publish.publish, http.requests({})]
+        client = await temporal_client(settings, plugins=[plugin])
+        async with Worker(
+            client,
+            task_queue=settings.task_queue,
+            workflows=[AgentTask],
+            activities=[plan.Planning(names_of(tools)).propose, *tools],
+        ):
+            yield parts
+
+
+async def submit(settings: Settings, job: Job, *, by: str = "alice") -> str:
+    async with Remit.open(settings, person=by) as remit:
+        return (await remit.submit(job)).task
+
+
+async def until(settings: Settings, task: str, *states: str, seconds: float = 30) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    async with Remit.open(settings, person="alice") as remit:
+        while True:
+            shown = await remit.show(task)
+            if shown["state"] in states:
+                return shown
+            assert time.monotonic() < deadline, shown
+            assert shown["state"] not in FINAL, shown
+            await asyncio.sleep(0.05)
+
+
+def job(steps: str, **changes: str) -> Job:
+    lines = {
+        "agent": "flight-analyst",
+        "purpose": "delay-review",
+        "delegation": "{actions: [read, report:publish], spaces: [flights], budget: 50, expires_in: 1h, max_depth: 2}",
+        "steps": steps,
+        **changes,
+    }
+    return Job.parse("\n".join(f"{key}: {value}" for key, value in lines.items()))
+
+
+def asks(statement: str) -> str:
+    return f'{{tool: sql.query, input: {{dataset: flights, sql: "{statement}"}}}}'
+
+
+def queries(stack: Stack, like: str) -> list[tuple[str, str]]:
+    """Return user and query of what runs in PostgreSQL now."""
+    return [
+        (str(user), str(query))
+        for user, query in asked(
+            stack,
+            "SELECT usename, query FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+            " AND pid <> pg_backend_pid()",
+            f"%{like}%",
+        )
+    ]
+
+
+def asked(stack: Stack, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with stack.postgres.connect("flights", autocommit=True) as admin:
+        return admin.execute(statement, parameters).fetchall()
+
+
+async def running(stack: Stack, like: str, *, seconds: float = 20) -> str:
+    """Return the user of such a query, once it runs."""
+    deadline = time.monotonic() + seconds
+    while not (found := queries(stack, like)):
+        assert time.monotonic() < deadline, "the query never ran"
+        await asyncio.sleep(0.02)
+    return found[0][0]
+
+
+async def test_a_job_is_delegated_approved_and_done(settings: Settings, stack: Stack, worker: Parts) -> None:
+    task = await submit(settings, Job.load(JOBS / "delay-review.yaml"))
+    await until(settings, task, "running", "waiting-approval", "completed")
+    async with Remit.open(settings, person="bob") as bob:
+        deadline = time.monotonic() + 30
+        while not (waiting := [one for one in await bob.approvals() if one.task.startswith(task)]):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        child = waiting[0].task
+        async with Remit.open(settings, person="alice") as alice:
+            with pytest.raises(Refused):
+                await alice.approve(child)
+        await bob.approve(child)
+    shown = await until(settings, task, "completed")
+    assert [(one["tool"], one["state"]) for one in shown["steps"]] == [("sql.query", "done")]
+    (attempt,) = shown["steps"][0]["attempts"]
+    assert (attempt["verdict"], attempt["outcome"], attempt["lease"]["kind"]) == ("permit", "ok", "postgres")
+    assert shown["children"] == [child]
+    below = await until(settings, child, "completed")
+    assert [link["to"].rsplit("/", 1)[1] for link in below["chain"]] == ["flight-analyst", "report-writer"]
+    assert asked(stack, "SELECT count(*) FROM reports.delays_by_carrier") == [(16,)]
+    ((said,),) = asked(stack, "SELECT obj_description('reports.delays_by_carrier'::regclass)")
+    assert child in said
+    user = attempt["lease"]["user"]
+    assert asked(stack, "SELECT 1 FROM pg_roles WHERE rolname = %s", user) == [], "the minted user is gone"
+
+
+async def test_an_injected_instruction_is_denied(settings: Settings, worker: Parts) -> None:
+    task = await submit(settings, Job.load(JOBS / "injected.yaml"))
+    shown = await until(settings, task, "failed")
+    assert shown["error"]["code"] == "policy.denied"
+    first, second = shown["steps"]
+    assert (first["resource"], first["state"]) == ("flights", "done")
+    assert (second["resource"], second["state"]) == ("payroll", "refused")
+    (attempt,) = second["attempts"]
+    assert attempt["verdict"] == "deny"
+    assert attempt["policies"]
+    assert attempt["lease"] is None
+
+
+async def test_a_denied_step_is_passed_over_where_the_job_says_so(settings: Settings, worker: Parts) -> None:
+    text = (JOBS / "injected.yaml").read_text() + "on_denied: continue\n"
+    task = await submit(settings, Job.parse(text.replace("{follow: output}", "{follow: output, most: 1}")))
+    shown = await until(settings, task, "completed")
+    assert [step["state"] for step in shown["steps"]] == ["done", "refused", "done"]
+    assert [one["outcome"] for one in shown["result"]["done"]] == ["done", "denied", "done"]
+
+
+async def test_a_revoked_query_dies_and_the_task_resumes_where_it_was(
+    settings: Settings, stack: Stack, worker: Parts
+) -> None:
+    slow = "select count(*) as n, 3 as marker from flights, pg_sleep(3)"
+    task = await submit(settings, job(f"[{asks('select 1 as one')}, {asks(slow)}]", on_revocation="{wait: 1h}"))
+    first = await running(stack, "3 as marker")
+    async with Remit.open(settings, person="alice") as alice:
+        stopped = await alice.revoke(task, "test")
+        assert queries(stack, "3 as marker") == []
+        assert not stopped.pending
+        shown = await until(settings, task, "suspended")
+        assert shown["stopped"]["status"] == "revoked"
+        await asyncio.sleep(1)
+        assert queries(stack, "3 as marker") == []
+        await alice.resume(task)
+        second = await running(stack, "3 as marker")
+        assert second != first, "a fresh credential"
+        shown = await until(settings, task, "completed")
+    assert [step["n"] for step in shown["steps"]] == [1, 2]
+    assert len(shown["steps"][0]["attempts"]) == 1, "what was done is not done again"
+    outcomes = [attempt["outcome"] for attempt in shown["steps"][1]["attempts"]]
+    assert outcomes[-1] == "ok"
+    assert outcomes[0] in ("stopped", "cancelled")
+
+
+async def test_suspended_and_reinstated(settings: Settings, stack: Stack, worker: Parts) -> None:
+    slow = "select count(*) as n, 4 as marker from flights, pg_sleep(2)"
+    task = await submit(settings, job(f"[{asks(slow)}]"))
+    await running(stack, "4 as marker")
+    async with Remit.open(settings, person="alice") as alice:
+        await alice.suspend(task, "test")
+        await until(settings, task, "suspended")
+        assert queries(stack, "4 as marker") == []
+        await alice.reinstate(task, "test")
+        shown = await until(settings, task, "completed")
+    assert shown["steps"][0]["attempts"][-1]["outcome"] == "ok"
+
+
+async def test_a_halted_task_says_why(settings: Settings, stack: Stack, worker: Parts) -> None:
+    slow = "select 5 as marker, pg_sleep(30)"
+    task = await submit(settings, job(f"[{asks(slow)}]"))
+    await running(stack, "5 as marker")
+    began = time.monotonic()
+    async with Remit.open(settings, person="carol") as carol:
+        await carol.revoke(task, "security")
+    shown = await until(settings, task, "halted")
+    assert time.monotonic() - began < 3
+    assert shown["error"]["code"] == "chain.revoked"
+    handle = (await temporal_client(settings)).get_workflow_handle(task)
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("select 1; drop table flights", "syntax error"),
+        ("select 1) as a; commit; select (1", "multiple commands"),
+        ("select * from hr.payroll", "permission denied"),
+        ("delete from flights returning 1", "syntax error"),
+        ("select pg_read_file('/etc/passwd')", "permission denied"),
+        ("select no_such", "does not exist"),
+    ],
+)
+async def test_what_the_database_refuses_ends_the_step(
+    settings: Settings, worker: Parts, statement: str, says: str
+) -> None:
+    task = await submit(settings, job(f"[{asks(statement)}]"))
+    shown = await until(settings, task, "failed")
+    assert shown["error"]["code"] == "sql.refused"
+    assert says in shown["error"]["message"]
+    assert len(shown["steps"][0]["attempts"]) == 1
+
+
+async def test_an_unknown_tool_ends_the_task_before_anything_runs(settings: Settings, worker: Parts) -> None:
+    task = await submit(settings, job("[{tool: sql.qery, input: {}}]"))
+    shown = await until(settings, task, "failed")
+    assert shown["error"]["code"] == "tool.unknown"
+    assert "sql.query" in shown["error"]["message"]
+    assert shown["steps"] == []
+    assert not [one for one in audit.read(settings.audit_folder, task=task) if one["event"] == "attempt"]
+
+
+async def test_no_secret_is_in_the_history(settings: Settings, stack: Stack, worker: Parts) -> None:
+    task = await submit(settings, job(f"[{asks('select current_user as me, 6 as marker from pg_sleep(1)')}]"))
+    user = await running(stack, "6 as marker")
+    shown = await until(settings, task, "completed")
+    assert shown["result"]["output"]["rows"][0]["me"] == user
+    history = (await (await temporal_client(settings)).get_workflow_handle(task).fetch_history()).to_json()
+    for word in ("password", "eyJhbGciOi", "hvs.", "s.ey"):
+        assert word not in history
