@@ -17,7 +17,7 @@ from threading import Event
 
 from remit.assembly import load_policy, temporal_client
 from remit.embedded import Record, Stack, detach
-from remit.embedded.ports import DEFAULT_BASE
+from remit.embedded.ports import DEFAULT_BASE, choose
 from remit.embedded.process import Command, Running
 from remit.embedded.provision import provision
 from remit.embedded.state import StateFolder
@@ -176,10 +176,13 @@ def in_background(home: Path, port_base: int) -> None:
     Raises:
         RemitError: What it said, with its exit status.
     """
+    application = Application.find(Settings.load(home=home).policies)
+    if port_base and not home.exists():
+        choose(port_base).check()  # before anything is made
     began = time.time()
     argv = [sys.executable, "-m", "remit.cli", "dev", "--home", str(home.absolute()), "--port-base", str(port_base)]
     detach(home, argv)
-    if Application.find(Settings.load(home=home).policies).worker is None:
+    if application.worker is None:
         return
     watch = _Pollers(Settings.load(home=home))
     try:

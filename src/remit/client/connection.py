@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -24,6 +23,7 @@ from remit.principals import Principal
 from remit.registry import Registry
 from remit.session import Sessions
 from remit.standing import Standing
+from remit.toolbox import announced
 from remit.vault import TransitSigner
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from remit.vault import Vault
 
 CONNECT_SECONDS = 5.0
-TOOLS = "tools.json"
-"""File in the state folder that workers write their tools' names to."""
 
 
 class Connection:
@@ -81,14 +79,10 @@ class Connection:
         """
         return self.catalogue.principal(f"user/{self.sessions.who(self._person)}")
 
-    @cached_property
+    @property
     def tools(self) -> frozenset[str] | None:
-        """Names of the tools workers of this state folder have said they run; None where none has."""
-        try:
-            names = json.loads((self.settings.home / TOOLS).read_bytes())
-        except (OSError, ValueError):
-            return None
-        return frozenset(str(name) for name in names) if isinstance(names, list) else None
+        """Names of the tools workers of this state folder run; None where none has said."""
+        return announced(self.settings.home)
 
     @property
     def audience(self) -> str:

@@ -1,12 +1,13 @@
 """Deciding: what waits for a person, and their signed yes or no.
 
 - What is shown is what is signed: the binding is computed here from the arguments shown, and must be the one asked for.
-- A decision is for one request; when several wait, it must be named.
+- A decision is for one request of a task or of the tasks below it; when several wait, it must be named.
 - The workflow's answer is reported as it is: a decision that does not count is a refusal with its code.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
     from remit.client.connection import Connection
 
 
+_WAITING = "RemitState = 'waiting-approval' AND ExecutionStatus = 'Running'"
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A request that waits for a person.
 
     Args:
-        task: Workflow id. root: Who delegated. agent: Who asks. purpose: What for.
+        task: Workflow id. delegation: The leaf it acts under.
+        root: Who delegated. agent: Who asks. purpose: What for.
         request: Its id. binding: What a decision signs. call: Action, resource and the exact input.
         approvers: Roles that may decide. since: RFC 3339. policies: Ids that want a person.
     """
 
     task: str
+    delegation: str
     root: str
     agent: str
     purpose: str
@@ -86,19 +92,29 @@ class Decided:
 
 async def waiting(connection: Connection) -> list[Waiting]:
     """Return everything that waits for a decision, oldest first."""
-    found = await workflows.listed(connection, "RemitState = 'waiting-approval' AND ExecutionStatus = 'Running'")
-    requests: list[Waiting] = []
-    for execution in found:
-        try:
-            shown = await workflows.view(connection, execution.id)
-        except Refused:  # it ended meanwhile
-            continue
-        requests += _requests(shown or {})
-    return sorted(requests, key=lambda request: request.since)
+    return await _listed(connection, _WAITING)
+
+
+async def below(connection: Connection, delegation: str) -> list[Waiting]:
+    """Return what waits for a decision under a delegation, oldest first; Temporal finds it a moment late."""
+    return await _listed(connection, f"{_WAITING} AND RemitDelegations = {workflows.quoted(delegation)}")
+
+
+async def _listed(connection: Connection, query: str) -> list[Waiting]:
+    found = await workflows.listed(connection, query)
+    views = await asyncio.gather(*(_view(connection, execution.id) for execution in found))
+    return sorted((one for view in views for one in requests(view)), key=lambda one: one.since)
+
+
+async def _view(connection: Connection, task: str) -> Mapping[str, Any]:
+    try:
+        return await workflows.view(connection, task) or {}
+    except Refused:  # it ended meanwhile
+        return {}
 
 
 async def request_of(connection: Connection, task: str, request: str | None) -> Waiting:
-    """Return the one request of a task that is meant.
+    """Return the one request of a task, or of a task below it, that is meant.
 
     Raises:
         Refused: ``approval.none``, ``approval.which`` or ``approval.shown-otherwise``.
@@ -107,7 +123,7 @@ async def request_of(connection: Connection, task: str, request: str | None) -> 
     shown = await workflows.view(connection, task)
     if shown is None:
         raise silent(task)
-    here = _requests(shown)
+    here = requests(shown) or await below(connection, str(shown.get("delegation")))
     meant = [one for one in here if request is None or one.request == request]
     if not meant:
         raise Refused(
@@ -123,7 +139,7 @@ async def request_of(connection: Connection, task: str, request: str | None) -> 
             code="approval.which",
             next_action=f"Name one with --request: {', '.join(one.request for one in meant)}",
         )
-    await _require_same(connection, meant[0], delegation=str(shown.get("delegation")))
+    await _require_same(connection, meant[0])
     return meant[0]
 
 
@@ -151,25 +167,27 @@ async def decide(
         reason=reason or None,
     )
     token = await jose.sign(approval.to_claims(), typ=TYP, signer=await connection.signer())
-    answer = await workflows.update(connection, task, names.DECIDE, token)
+    answer = await workflows.update(connection, meant.task, names.DECIDE, token)
     if answer is None:
         # Nobody took the update; the signal waits in the history for a worker.
-        await workflows.signal(connection, task, names.DECIDE, token)
-        return Decided(task, meant.request, decision, approval.jti, None)
+        await workflows.signal(connection, meant.task, names.DECIDE, token)
+        return Decided(meant.task, meant.request, decision, approval.jti, None)
     if not answer.get("accepted"):
         raise Refused(
             str(answer.get("message") or "the decision does not count"),
             code=str(answer.get("code") or "approval.refused"),
             next_action=f"It still waits for: {', '.join(meant.approvers) or 'nobody'}.",
         )
-    return Decided(task, meant.request, decision, approval.jti, True)
+    return Decided(meant.task, meant.request, decision, approval.jti, True)
 
 
-def _requests(shown: Mapping[str, Any]) -> list[Waiting]:
+def requests(shown: Mapping[str, Any]) -> list[Waiting]:
+    """Return what a task's own view says waits for a decision."""
     every = [shown.get("waiting"), *(shown.get("also_waiting") or ())]
     return [
         Waiting(
             task=str(shown.get("task")),
+            delegation=str(shown.get("delegation")),
             root=str(shown.get("root")),
             agent=str(shown.get("agent")),
             purpose=str(shown.get("purpose")),
@@ -185,10 +203,12 @@ def _requests(shown: Mapping[str, Any]) -> list[Waiting]:
     ]
 
 
-async def _require_same(connection: Connection, meant: Waiting, *, delegation: str) -> None:
+async def _require_same(connection: Connection, meant: Waiting) -> None:
     """Refuse to sign what is not what was shown."""
     described = await workflows.describe(connection, meant.task)
-    computed = binding(task=meant.task, run=workflows.first_run(described), delegation=delegation, call=meant.call)
+    computed = binding(
+        task=meant.task, run=workflows.first_run(described), delegation=meant.delegation, call=meant.call
+    )
     if not compare_digest(computed, meant.binding):
         raise Refused(
             "what this task shows is not what it asks to have signed",

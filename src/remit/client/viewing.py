@@ -17,6 +17,7 @@ from remit import audit
 from remit.chain import Chain
 from remit.client import targets, workflows
 from remit.client.attempts import merged, moment
+from remit.client.deciding import below
 from remit.errors import Refused, RemitError
 from remit.statements import Status
 from remit.temporal._failure import facts_of
@@ -59,6 +60,9 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
         found["state"] = _STATES[described.status]
     if found["state"] in FINAL and found.get("result") is None and found.get("error") is None:
         found |= await _end(connection, task)
+    if found["state"] == "running" and (under := await below(connection, str(found["delegation"]))):
+        # A task whose child waits for a person waits for that person.
+        found["state"], found["waiting"] = "waiting-approval", under[0].document()
     found["chain"] = await _chain(connection, found)
     found["steps"] = merged(found, audit.read(connection.settings.audit_folder, task=task))
     extra = {name: found[name] for name in ("also_waiting", "stopped") if found.get(name)}

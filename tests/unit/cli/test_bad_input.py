@@ -60,7 +60,7 @@ def said(ended, status, code, hint):
         ("expires_in: 8h", "expires_in: soon", 2, "job.invalid", "expires_in"),
         ("agent: flight-analyst", "agent: flight-analist", 2, "catalogue.unknown", "'flight-analyst'"),
         ("agent: report-writer", "agent: report-writter", 2, "catalogue.unknown", "'report-writer'"),
-        ("spaces: [flights], budget: 100", "spaces: [flights, fligts], budget: 100", 2, "catalogue.unknown", "'flights"),
+        ("[flights], budget: 100", "[flights, fligts], budget: 100", 2, "catalogue.unknown", "'flights"),
         ("actions: [read]", "actions: [reed]", 1, "delegation.action", "'read'"),
         ("actions: [read]", 'actions: ["dataset:delete"]', 1, "delegation.action", "nobody may delegate"),
         ('actions: ["report:publish"]', 'actions: ["dataset:delete"]', 1, "delegation.action", "nobody may delegate"),
