@@ -135,13 +135,13 @@ class Revoking:
         await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
         if event is Event.REINSTATED:
             return Outcome(statement.jti, 0, (), None)
-        destroyed, pending = await self._destroy_under(about, root=links[0].jti if links else None)
-        took = (time.monotonic() - began) * 1000 if destroyed else None
-        return Outcome(statement.jti, destroyed, pending, took and round(took, 1))
+        died, pending = await self._destroy_under(about, root=links[0].jti if links else None)
+        took = round((max(died) - began) * 1000, 1) if died else None
+        return Outcome(statement.jti, len(died), pending, took)
 
-    async def _destroy_under(self, about: Subject, *, root: str | None) -> tuple[int, tuple[str, ...]]:
-        """Destroy every live lease under the subject until none is recorded."""
-        dead: set[str] = set()
+    async def _destroy_under(self, about: Subject, *, root: str | None) -> tuple[list[float], tuple[str, ...]]:
+        """Destroy every live lease under the subject until none is recorded; return when each died, and what did not."""
+        dead: dict[str, float] = {}
         failed: dict[str, str] = {}
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -149,7 +149,7 @@ class Revoking:
             async with gate:
                 code = await self._destroy(lease)
             if code is None:
-                dead.add(lease.grant)
+                dead[lease.grant] = time.monotonic()
                 failed.pop(lease.grant, None)
             else:
                 failed[lease.grant] = code
@@ -160,7 +160,7 @@ class Revoking:
             if not under:
                 break
             await asyncio.gather(*(one(lease) for lease in under))
-        return len(dead), tuple(f"{grant}: {code}" for grant, code in sorted(failed.items()))
+        return list(dead.values()), tuple(f"{grant}: {code}" for grant, code in sorted(failed.items()))
 
     async def _destroy(self, lease: LeaseRecord) -> str | None:
         """Destroy one lease; return why it is pending, or None."""

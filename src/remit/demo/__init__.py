@@ -1,0 +1,1 @@
+"""The guided tour: five scenes on real servers, each of which asserts what it shows."""
