@@ -1,0 +1,109 @@
+"""Run the benchmarks: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import byhand, pure, steps, stopping
+from benchmarks.bench import POLICIES, opened
+from benchmarks.figures import Measure
+from benchmarks.report import document, table
+from benchmarks.steps import Plan
+from remit.embedded import Stack
+from remit.embedded.provision import provision
+from remit.policy import PolicyEngine
+
+NAMES = ("steps", "credential", "history", "chain", "decision", "revoke")
+FULL, FULL_MINTED = Plan(rounds=7, steps=40, tasks=50, each=20), Plan(rounds=5, steps=20, tasks=50, each=6)
+QUICK, QUICK_MINTED = Plan(rounds=3, steps=20, tasks=50, each=10), Plan(rounds=3, steps=10, tasks=50, each=2)
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Governed against ungoverned.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="PATH", help="default bench.json")
+    parser.add_argument(
+        "--tasks", type=int, action="append", metavar="N", help="running tasks of a revocation; default 1 and 20"
+    )
+    return parser.parse_args(arguments)
+
+
+def machine() -> dict[str, Any]:
+    """Return what it runs on."""
+    return {
+        "cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+async def on_stack(stack: Stack, chosen: set[str], *, quick: bool, tasks: Sequence[int]) -> list[Measure]:
+    """Measure what needs the servers."""
+    found: list[Measure] = []
+    async with opened(stack) as bench:
+        if "steps" in chosen:
+            found += await steps.without_credential(bench, QUICK if quick else FULL)
+        if "credential" in chosen:
+            found += await steps.with_credential(bench, QUICK_MINTED if quick else FULL_MINTED)
+        if "history" in chosen:
+            found.append(await steps.history(bench))
+        if "revoke" in chosen:
+            for number in tasks:
+                repeats = max(1, (20 if quick else 60) // number) if number < 50 else 1
+                found += await stopping.measured(bench, number, repeats=max(repeats, 3) if number < 50 else 1)
+    return found
+
+
+def run(given: argparse.Namespace, console: Console) -> list[Measure]:
+    """Run what was chosen."""
+    chosen = set(given.only or NAMES)
+    found: list[Measure] = []
+    with tempfile.TemporaryDirectory(prefix="remit-bench-") as folder:
+        times = 50 if given.quick else 300
+        if "chain" in chosen:
+            found += pure.verification(PolicyEngine.load(POLICIES).groups, times=times)
+        if "decision" in chosen:
+            found += pure.decisions(POLICIES, Path(folder) / "policies", times=times)
+        if chosen - {"chain", "decision"}:
+            stack = Stack(
+                Path(folder) / "home", port_base=0, bootstrap=lambda started: provision(started, policies=POLICIES)
+            )
+            console.print("Starting the embedded stack …", style="dim")
+            stack.start()
+            try:
+                byhand.allow(stack)
+                found = [
+                    *asyncio.run(on_stack(stack, chosen, quick=given.quick, tasks=given.tasks or (1, 20))),
+                    *found,
+                ]
+            finally:
+                stack.stop()
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, write the JSON."""
+    given, console = options(arguments), Console()
+    found = run(given, console)
+    console.print(table(found))
+    text = json.dumps(document(found, machine=machine(), quick=given.quick), indent=2, ensure_ascii=False)
+    given.json.write_text(text + "\n", encoding="utf-8")
+    console.print(f"Written to {given.json}", style="dim")
+
+
+if __name__ == "__main__":
+    main()
