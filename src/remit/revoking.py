@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
-from remit.errors import Held, InvalidDocument, Refused, RemitError
+from remit.credentials import end_login
+from remit.errors import InvalidDocument, Refused, RemitError
 from remit.principals import Principal
 from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, may_state, next_iat
 
@@ -140,7 +141,7 @@ class Revoking:
         return Outcome(statement.jti, len(died), pending, took)
 
     async def _destroy_under(self, about: Subject, *, root: str | None) -> tuple[list[float], tuple[str, ...]]:
-        """Destroy every live lease under the subject until none is recorded; return when each died, and what did not."""
+        """Destroy live leases under the subject until none is recorded; return when each died, and what did not."""
         dead: dict[str, float] = {}
         failed: dict[str, str] = {}
         gate = asyncio.Semaphore(AT_ONCE)
@@ -165,24 +166,13 @@ class Revoking:
     async def _destroy(self, lease: LeaseRecord) -> str | None:
         """Destroy one lease; return why it is pending, or None."""
         try:
-            await self._quietly(self._vault.write("auth/token/revoke-accessor", accessor=lease.facts["accessor"]))
+            await end_login(self._vault, lease.facts["accessor"])
             if lease.facts.get("lease"):
-                await self._quietly(self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True))
+                await self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True)
             await self._registry.forget_lease(lease.root, lease.grant)
         except RemitError as error:
             return error.code
         return None
-
-    @staticmethod
-    async def _quietly(call: Any) -> None:
-        """Await a destruction; what is already gone is what was wanted."""
-        try:
-            await call
-        except Held:
-            raise
-        except Refused as error:
-            if error.code == "vault.forbidden" and "permission denied" in error.message:
-                raise
 
 
 def _stands_under(facts: Mapping[str, Any], about: Subject) -> bool:

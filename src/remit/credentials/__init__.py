@@ -1,7 +1,7 @@
 """Credentials: minted for one attempt behind a fence, destroyed when it ends."""
 
 from remit.credentials.credential import CREDENTIAL, Credential, current_credential
-from remit.credentials.mint import Lease, Mint
+from remit.credentials.mint import Lease, Mint, end_login
 from remit.credentials.scrub import REDACTED, holds, scrub, scrub_text
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Lease",
     "Mint",
     "current_credential",
+    "end_login",
     "holds",
     "scrub",
     "scrub_text",

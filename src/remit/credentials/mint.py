@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from remit import jose
 from remit.credentials.credential import Credential
-from remit.errors import Held, NotLive, Refused, RemitError
+from remit.errors import NotLive, Refused, RemitError
 from remit.presentation import ACCESS_TYP, STEP_TYP, access_token_claims, step_token_claims
 
 if TYPE_CHECKING:
@@ -76,6 +76,19 @@ class Lease:
             "user": self.credential.user,
             "expires_at": self.credential.expires_at,
         }
+
+
+async def end_login(vault: Vault, accessor: str) -> None:
+    """End a login and all it leased; one that has ended already is what was wanted.
+
+    Raises:
+        RemitError: It could not be ended: forbidden, or no answer.
+    """
+    try:
+        await vault.write("auth/token/revoke-accessor", accessor=accessor)
+    except Refused as error:
+        if error.code != "vault.rejected":  # HashiCorp Vault's word for an accessor it does not know
+            raise
 
 
 class Mint:
@@ -226,11 +239,9 @@ class Mint:
     async def _end_login(self, login: StepLogin, *, root: str, grant: str, forget: bool = True) -> str | None:
         """End a login and all it leased; its record goes only when that was acknowledged."""
         try:
-            await self._vault.write("auth/token/revoke-accessor", accessor=login.accessor)
-        except Held as error:
+            await end_login(self._vault, login.accessor)
+        except RemitError as error:
             return error.code
-        except Refused:
-            pass  # already gone, which is what was wanted
         if forget:
             try:
                 await self._registry.forget_lease(root, grant)
