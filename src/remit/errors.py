@@ -64,9 +64,7 @@ class InvalidDocument(Refused):
 
     default_code = "document.invalid"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, rule: int = 0, next_action: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, rule: int = 0, next_action: str = "") -> None:
         super().__init__(message, code=code, next_action=next_action)
         self.rule = rule
 
