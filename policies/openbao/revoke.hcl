@@ -1,5 +1,5 @@
 # Ending leases and logins, for people and the authority; the second part is made once for each mount that mints.
-# ${mount} is that mount.
+# The placeholder is that mount.
 
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
 

@@ -1,5 +1,5 @@
 # One step, made for each credential profile: it reads the one path it was minted for, keeps that alive, ends itself.
-# ${path} is the profile's path.
+# The placeholder is the profile's path.
 
 path "${path}" { capabilities = ["read"] }
 

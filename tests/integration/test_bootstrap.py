@@ -507,6 +507,31 @@ async def test_a_minted_user_is_named_after_its_step_and_dies_with_its_lease(eit
         assert admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user]).fetchone() is None
 
 
+async def test_no_session_opened_while_its_user_is_ended_may_do_anything(made: Site, postgres: Any) -> None:
+    for _ in range(6):
+        _, answer, _ = await minted(made, "flights-ro")
+        sessions: list[psycopg.Connection] = []
+
+        def keep_coming(answer: dict[str, Any] = answer, sessions: list[psycopg.Connection] = sessions) -> None:
+            while True:
+                try:
+                    sessions.append(log_in(postgres, answer))
+                except psycopg.OperationalError as error:
+                    if "too many connections" not in str(error):
+                        return
+
+        comers = [asyncio.create_task(asyncio.to_thread(keep_coming)) for _ in range(3)]
+        while not sessions:  # noqa: ASYNC110 - another thread fills it
+            await asyncio.sleep(0.005)
+        await made.person("carol").write(f"sys/leases/revoke/{answer['lease_id']}", sync=True)
+        await asyncio.gather(*comers)
+        for session in sessions:
+            # Ended; or, of those that were just logging in, one without a role: no schema is open to it.
+            with pytest.raises((psycopg.OperationalError, psycopg.ProgrammingError)):
+                session.execute("SELECT count(*) FROM public.flights")
+            session.close()
+
+
 async def test_people_end_a_login_by_its_accessor_and_its_user_with_it(made: Site, postgres: Any) -> None:
     token, _ = await step_token(made, "reports-rw")
     login = await made.admin.step_login(token, role="reports-rw")

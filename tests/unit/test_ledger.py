@@ -27,6 +27,7 @@ class Records:
         self.calls = 0
         self.lose_answer = False
         self.down = False
+        self.gate: asyncio.Event | None = None
 
     @property
     def documents(self) -> Documents:
@@ -43,6 +44,8 @@ class Records:
     async def replace(self, path: str, record: Mapping[str, Any], *, version: int) -> bool:
         self.calls += 1
         await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.down:
             raise Held("down", code="vault.unreachable")
         if self.held.get(path, (None, 0))[1] != version:
@@ -228,6 +231,61 @@ async def test_a_cancelled_caller_takes_nothing_from_others(ledger: Ledger, reco
     got = sum(not isinstance(one, BaseException) for one in done)
     assert got >= 17
     assert got <= records.taken()[ROOT] <= 20
+
+
+async def test_who_waits_for_more_gets_no_more_when_others_spend_meanwhile(records: Records, clock: Clock) -> None:
+    ledger = Ledger(records, clock=clock, block=1)
+    await ledger.settle(await ledger.reserve(chain(6), root=ROOT, cost=3), spent=0)
+    records.gate = asyncio.Event()
+    waiting = asyncio.create_task(ledger.reserve(chain(6), root=ROOT, cost=5))  # needs two more than the three
+    await asyncio.sleep(0.001)
+    await ledger.reserve(chain(6), root=ROOT, cost=3)  # takes the three
+    records.gate.set()
+    with pytest.raises(OverBudget):
+        await waiting
+    await ledger.close()
+    assert records.taken() == {ROOT: 3}
+
+
+async def test_what_is_free_already_is_not_asked_for_again(records: Records, clock: Clock) -> None:
+    ledger = Ledger(records, clock=clock, block=1)
+    await ledger.settle(await ledger.reserve(chain(5), root=ROOT, cost=3), spent=0)
+    await ledger.reserve(chain(5), root=ROOT, cost=5)
+    assert records.taken() == {ROOT: 5}
+
+
+async def test_what_went_back_elsewhere_is_seen_before_anything_is_refused(records: Records, clock: Clock) -> None:
+    one, other = Ledger(records, clock=clock), Ledger(records, clock=clock)
+    await other.reserve(chain(80), root=ROOT, cost=1)
+    for _ in range(70):
+        await one.reserve(chain(80), root=ROOT, cost=1)
+    await other.close()
+    for _ in range(9):
+        await one.reserve(chain(80), root=ROOT, cost=1)
+    assert records.taken() == {ROOT: 80}
+
+
+async def test_giving_back_goes_on_after_a_lost_race(records: Records, clock: Clock) -> None:
+    one, other = Ledger(records, clock=clock), Ledger(records, clock=clock)
+    await one.reserve(chain(800), root=ROOT, cost=1)
+    await other.reserve(chain(800), root=ROOT, cost=1)  # the record is no longer the one that `one` knows
+    await one.close()
+    await other.close()
+    assert records.taken() == {ROOT: 2}
+
+
+async def test_a_block_somebody_waits_for_is_not_swept_out_of_sight(records: Records, clock: Clock) -> None:
+    ledger = Ledger(records, clock=clock, idle=0.01)
+    await ledger.reserve(chain(800), root=ROOT, cost=1)
+    clock.now += 10
+    records.gate = asyncio.Event()
+    await asyncio.sleep(0.03)  # the sweep is giving the block back
+    waiting = asyncio.create_task(ledger.reserve(chain(800), root=ROOT, cost=1))
+    await asyncio.sleep(0.001)
+    records.gate.set()
+    await waiting
+    await ledger.close()
+    assert records.taken() == {ROOT: 2}
 
 
 async def test_a_bad_root_never_reaches_a_path(ledger: Ledger, records: Records) -> None:

