@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from remit.client.attempts import moment
 from remit.client.explaining import QUESTIONS, Evidence, explain
-from tests.unit.documents import ALICE, BOB, agent, chain, uuid, verified
+from remit.statements import DelegationSubject, Event, Statement
+from tests.unit.documents import ALICE, BOB, NOW, agent, chain, uuid, verified
 
 CHAIN = verified(chain(2))
 ANALYST, WRITER = agent("agent-0"), agent("agent-1")
@@ -37,8 +39,8 @@ RECORDS = (
 )  # fmt: skip
 
 
-def answers(records=RECORDS, *, links=CHAIN.links, step=None):
-    found = explain(Evidence({"task": "t"}, links, records, step))
+def answers(records=RECORDS, *, links=CHAIN.links, statements=(), step=None):
+    found = explain(Evidence({"task": "t"}, links, records, statements, step))
     assert json.loads(json.dumps(found)) == found
     assert [one["id"] for one in found["answers"]] == list(QUESTIONS)
     return {one["id"]: (" ".join(one["answer"]), one["evidence"]) for one in found["answers"]}
@@ -116,3 +118,20 @@ def test_a_resume_is_named():
     said, _ = answers(records, links=(*CHAIN.links, *fresh.links))["trigger"]
     assert "delegated anew" in said
     assert "under a fresh delegation" in said
+
+
+def test_who_stopped_it_when_and_why():
+    about = DelegationSubject(CHAIN.ids[0], ALICE)
+    said_so = Statement(uuid(7), ALICE, ALICE.audience, NOW, about, Event.SUSPENDED, "wait")
+    lifted = Statement(uuid(8), ALICE, ALICE.audience, NOW + 1, about, Event.REINSTATED)
+    said, proof = answers(statements=[said_so, lifted])["trigger"]
+    assert f"user/alice suspended delegation {CHAIN.ids[0]} at {moment(NOW)}: wait." in said
+    assert f"user/alice reinstated delegation {CHAIN.ids[0]}" in said
+    assert {one.get("statement") for one in proof} >= {uuid(7), uuid(8)}
+
+
+def test_what_children_did_is_part_of_the_answer_but_not_of_a_single_step():
+    child = {"task": "t-2-writer", "grant": "g3", "user": "x"}
+    records = (*RECORDS, record(1, "permitted", time=30_000, **child), record(1, "ok", time=30_001, **child))
+    assert "Step 1 of t-2-writer" in answers(records)["authority"][0]
+    assert "t-2-writer" not in json.dumps(answers(records, step=1))

@@ -129,11 +129,15 @@ class Remit:
             )
         everything = list(audit.read(self.connection.settings.audit_folder))
         records = [record for record in everything if record.get("task") == task]
-        leaves = [record["chain"][-1] for record in records if record.get("chain")]
-        leaves.append(shown["chain"][-1]["delegation"])
-        chains = [await self.connection.chain(jti) for jti in dict.fromkeys(leaves)]
+        own = {record["chain"][-1] for record in records if record.get("chain")} | {shown["chain"][-1]["delegation"]}
+        if step is None:  # and what was done under what it handed on
+            records = [record for record in everything if own & {*(record.get("chain") or ())}]
+        leaves = dict.fromkeys([*sorted(own), *(record["chain"][-1] for record in records if record.get("chain"))])
+        chains = [await self.connection.chain(jti) for jti in leaves]
         links = {link.jti: link for chain in chains for link in chain.links}
         # A decision is recorded under the delegation it was made about.
         records += [record for record in everything if "task" not in record and record.get("delegation") in links]
         records.sort(key=lambda record: float(record.get("time") or 0))
-        return explaining.explain(explaining.Evidence(shown, tuple(links.values()), tuple(records), step))
+        stated = await viewing.statements(self.connection, chains)
+        evidence = explaining.Evidence(shown, tuple(links.values()), tuple(records), stated, step)
+        return explaining.explain(evidence)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from remit.chain import Chain
 from remit.client import targets, workflows
 from remit.client.attempts import merged, moment
 from remit.client.deciding import below
-from remit.errors import Refused, RemitError
-from remit.statements import Status
+from remit.delegation import Delegation
+from remit.errors import InvalidDocument, Refused, RemitError
+from remit.statements import DelegationSubject, Statement, Status, Subject
 from remit.temporal._failure import facts_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,23 @@ async def links(connection: Connection, chain: Chain) -> list[dict[str, Any]]:
         }
         for number, link in enumerate(chain.links)
     ]
+
+
+async def statements(connection: Connection, chains: Sequence[Chain]) -> list[Statement]:
+    """Return what was validly stated about these chains' delegations and principals, in order of time."""
+    epoch = await connection.standing.epoch()
+    about: dict[Subject, Sequence[Delegation]] = {}
+    for chain in chains:
+        about |= {DelegationSubject(link.jti, link.iss): chain.links[: at + 1] for at, link in enumerate(chain.links)}
+        about |= dict.fromkeys(chain.principals, ())
+    found = []
+    for subject, above in about.items():
+        for token in await connection.registry.statements(subject):
+            try:
+                found.append(await connection.standing.statement(token, subject=subject, links=above, epoch=epoch))
+            except InvalidDocument:
+                continue
+    return sorted(found, key=lambda one: one.iat)
 
 
 async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[str, Any]]:
