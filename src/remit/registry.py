@@ -11,7 +11,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
 
     epoch                                   {"value"}
     principals/<kind>/<name>                {"id", "jwk", "alg", "key"}
-    keys/<thumbprint, base32>               {"id"}
+    keys/<thumbprint, base32>               {"id", "jwk"}    of former keys too
     delegations/<id>                        {"jws", "parent", "namespace", "workflow_id"}
     runs/<delegation>                       {"tasks": {<workflow id>: <first run id> | null}}
     statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
@@ -134,13 +134,19 @@ class Registry:
         return PrincipalRecord(principal, jose.public_key(record["jwk"]), str(record["key"]))
 
     async def principal_by_kid(self, kid: str) -> PrincipalRecord | None:
-        """Return the entry of the principal that signs with this key (RFC 7638 thumbprint)."""
+        """Return the entry of the principal whose present key has this id (RFC 7638 thumbprint)."""
+        owner = await self.key_owner(kid)
+        record = None if owner is None else await self.principal(owner[0])
+        return record if record is not None and record.key.kid == kid else None
+
+    async def key_owner(self, kid: str) -> tuple[Principal, jose.PublicKey] | None:
+        """Return whose key this is or was, and the key itself: what a former key stopped stays stopped."""
         name = key_name(kid)
         found = None if name is None else await self._documents.get(join("keys", name))
         if found is None:
             return None
-        record = await self.principal(Principal.parse(found["id"]))
-        return record if record is not None and record.key.kid == kid else None
+        key = jose.public_key(found["jwk"])
+        return (Principal.parse(found["id"]), key) if key.kid == kid else None
 
     async def put_principal(self, record: PrincipalRecord) -> bool:
         """Write an entry of the directory (operator only); tell whether anything changed."""
@@ -149,12 +155,13 @@ class Registry:
         path = join("principals", principal.kind, principal.name)
         index = join("keys", _required_key_name(key.kid))
         entry, named = await asyncio.gather(self._documents.get(path), self._documents.get(index))
-        if named != {"id": principal.spiffe_id}:
-            await self._documents.put(index, {"id": principal.spiffe_id})
+        owner = {"id": principal.spiffe_id, "jwk": dict(key.jwk)}
+        if named != owner:
+            await self._documents.put(index, owner)
         if entry != wanted:
             await self._documents.put(path, wanted)
             await self.raise_epoch()
-        return entry != wanted or named != {"id": principal.spiffe_id}
+        return entry != wanted or named != owner
 
     async def put_delegation(self, jws: str, *, jti: str, parent: str | None, namespace: str, workflow_id: str) -> None:
         """Store a delegation, once; storing the same one again is no error.

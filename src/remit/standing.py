@@ -18,7 +18,7 @@ from remit import jose
 from remit.errors import InvalidDocument, NotLive
 from remit.principals import Principal
 from remit.statements import TYP as SECEVENT
-from remit.statements import DelegationSubject, Statement, Status, Subject, check, fold, may_state
+from remit.statements import DelegationSubject, Event, Statement, Status, Subject, check, fold, may_state
 
 if TYPE_CHECKING:
     from remit.chain import Chain
@@ -39,7 +39,7 @@ class _Seen:
     """What was read under one epoch."""
 
     epoch: str
-    keys: dict[str, tuple[Principal, jose.PublicKey] | None] = field(default_factory=dict)
+    keys: dict[str, tuple[Principal, jose.PublicKey, bool] | None] = field(default_factory=dict)
     statuses: dict[str, Status] = field(default_factory=dict)
 
 
@@ -76,23 +76,29 @@ class Standing:
         return await self._registry.epoch()
 
     async def signer(self, kid: str, *, epoch: str) -> tuple[Principal, jose.PublicKey]:
-        """Return the principal a key belongs to.
+        """Return the principal whose present key this is.
 
         Raises:
-            InvalidDocument: ``principal.unknown-key`` when the directory has no such key.
+            InvalidDocument: ``principal.unknown-key`` when the directory has no such key, or no longer.
         """
+        principal, key, present = await self._owner(kid, epoch=epoch)
+        if not present:
+            raise _unknown_key()
+        return principal, key
+
+    async def _owner(self, kid: str, *, epoch: str) -> tuple[Principal, jose.PublicKey, bool]:
+        """Return whose key this is or was, and whether it still is."""
         seen = self._under(epoch)
         if kid not in seen.keys:
-            record = await self._registry.principal_by_kid(kid)
-            seen.keys[kid] = None if record is None else (record.principal, record.key)
+            owner = await self._registry.key_owner(kid)
+            if owner is None:
+                seen.keys[kid] = None
+            else:
+                record = await self._registry.principal(owner[0])
+                seen.keys[kid] = (*owner, record is not None and record.key.kid == kid)
         found = seen.keys[kid]
         if found is None:
-            raise InvalidDocument(
-                "signed with a key that the principal directory does not have",
-                code="principal.unknown-key",
-                rule=5,
-                next_action="Sign with the key of a registered principal.",
-            )
+            raise _unknown_key()
         return found
 
     async def of(self, chain: Chain, *, epoch: str) -> tuple[Standpoint, ...]:
@@ -177,8 +183,10 @@ class Standing:
         Raises:
             InvalidDocument: Otherwise.
         """
-        issuer, key = await self.signer(jose.peek_kid(token, typ=SECEVENT), epoch=epoch)
+        issuer, key, present = await self._owner(jose.peek_kid(token, typ=SECEVENT), epoch=epoch)
         statement = Statement.from_claims(jose.verify(token, typ=SECEVENT, key=key))
+        if not present and statement.event is Event.REINSTATED:
+            raise _unknown_key()  # a former key may have stopped things; it lets nothing go on
         if statement.iss != issuer:
             raise InvalidDocument("the statement is not its signer's", code="statement.issuer")
         check(statement, audience=self._audience, subject=subject, now=int(self._clock()))
@@ -190,3 +198,12 @@ class Standing:
         if self._seen is None or self._seen.epoch != epoch:
             self._seen = _Seen(epoch)
         return self._seen
+
+
+def _unknown_key() -> InvalidDocument:
+    return InvalidDocument(
+        "signed with a key that the principal directory does not have",
+        code="principal.unknown-key",
+        rule=5,
+        next_action="Sign with the key of a registered principal.",
+    )

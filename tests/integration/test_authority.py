@@ -27,9 +27,11 @@ from remit.errors import (
     Rejected,
     RemitError,
 )
+from remit.registry import Registry
 from remit.settings import Settings
 from remit.statements import Event
 from remit.step import Call
+from remit.vault import Token, Vault, transit
 
 from .acting import (
     PUBLISH,
@@ -39,6 +41,7 @@ from .acting import (
     delegate,
     minted_users,
     narrower,
+    principal,
     session_of,
     state,
 )
@@ -378,3 +381,25 @@ async def test_writing_an_old_epoch_back_hides_no_revocation(settings: Settings,
         await state(settings, task, Event.REVOKED)
         await bob.connection.vault.write("remit/data/epoch", data=seen["data"]["data"])
     assert isinstance(await refused(parts, task.attempt(step=2)), NotLive)
+
+
+async def test_what_a_former_key_revoked_stays_revoked(stack: Stack, settings: Settings, parts: Parts) -> None:
+    """Her key is changed after she suspended one task and revoked another."""
+    task = await delegate(settings)
+    suspended = await delegate(settings)
+    await state(settings, task, Event.REVOKED, by="carol")
+    await state(settings, suspended, Event.SUSPENDED, by="carol")
+    openbao = stack.openbao
+    async with Vault(openbao.address, openbao.ca, Token(openbao.admin_token())) as operator:
+        registry = Registry(operator)
+        before = await registry.principal(principal("user/carol"))
+        assert before is not None
+        await operator.write(f"transit/keys/{before.signing_key}/rotate")
+        fresh = await transit.public_key(operator, before.signing_key)
+        await registry.put_principal(replace(before, key=fresh))
+    for one, status in ((task, "revoked"), (suspended, "suspended")):
+        error = await refused(parts, one.attempt())
+        assert isinstance(error, NotLive)
+        assert error.status == status
+    await state(settings, suspended, Event.REINSTATED, by="carol")
+    await parts.authority.release(await authorize(parts, suspended.attempt()), outcome="ok")
