@@ -1,6 +1,8 @@
-"""What every workflow on a governed worker answers to."""
+"""What every workflow on a governed worker answers to.
 
-from __future__ import annotations
+No `from __future__ import annotations` here: Temporal reads these annotations anew for every workflow that starts, and
+evaluating them from text took longer than the rest of the start.
+"""
 
 import asyncio
 from typing import Any, NoReturn

@@ -1,9 +1,9 @@
 """What travels in Temporal headers: references, never a secret.
 
-- `remit`: version, delegation id, chain digest, first run id, step number; 69 bytes, on every outbound call.
+- `remit`: version, delegation id, chain digest, first run id, step number; 66 bytes, on every outbound call.
 - `remit-approvals`: signed approvals given for this step; only on the attempt that needs them.
 - `remit-terms`: what the delegator asked for when the chain stops being live; only on workflow starts.
-- Binary, because it stands in the history of every step.
+- Binary and without metadata, because it stands in the history of every step.
 - A header is a claim, not a fact: the authority verifies what it names, so one that was made up opens nothing.
 """
 
@@ -14,6 +14,7 @@ import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from temporalio.api.common.v1 import Payload
 
@@ -25,7 +26,8 @@ APPROVALS = "remit-approvals"
 TERMS = "remit-terms"
 
 _VERSION = b"\x01"
-_LENGTH = 1 + 16 + 32 + 16 + 4
+_FIXED = 1 + 16 + 32 + 16
+_LONGEST_STEP = 4
 _NO_RUN = uuid.UUID(int=0)
 MAX_APPROVALS = 16
 
@@ -63,19 +65,12 @@ def write(mark: Mark) -> Payload:
         InvalidDocument: ``delegation.reference`` when it names no delegation.
     """
     try:
-        digest = urlsafe_b64decode(mark.reference.digest + "=")
-        delegation = uuid.UUID(mark.reference.delegation).bytes
-        first_run = uuid.UUID(mark.first_run) if mark.first_run else _NO_RUN
-        data = _VERSION + delegation + digest + first_run.bytes + mark.step.to_bytes(4, "big")
-    except (ValueError, OverflowError):
-        data = b""
-    payload = Payload(metadata={"encoding": b"binary/plain"}, data=data)
-    if not data or read_payload(payload) != mark:
-        raise InvalidDocument(
-            "this is not a reference to a delegation",
-            code="delegation.reference",
-            next_action="Use the reference the delegation was made with.",
-        )
+        step = mark.step.to_bytes((mark.step.bit_length() + 7) // 8, "big")
+    except OverflowError:
+        raise _unreadable() from None
+    payload = Payload(data=_fixed(mark.reference, mark.first_run) + step)
+    if len(step) > _LONGEST_STEP:
+        raise _unreadable()
     return payload
 
 
@@ -85,14 +80,44 @@ def read_payload(payload: Payload) -> Mark:
     Raises:
         InvalidDocument: ``delegation.reference``.
     """
-    data = payload.data
-    if len(data) != _LENGTH or data[:1] != _VERSION:
-        raise InvalidDocument("the header names no delegation", code="delegation.reference")
-    first_run = uuid.UUID(bytes=data[49:65])
-    return Mark(
+    reference, first_run = _parsed(payload.data[:_FIXED])
+    step = payload.data[_FIXED:]
+    if len(step) > _LONGEST_STEP:
+        raise _unreadable()
+    return Mark(reference, first_run, int.from_bytes(step, "big"))
+
+
+# All steps of a task share these bytes; both ways are pure.
+@lru_cache(maxsize=4096)
+def _fixed(reference: Reference, first_run: str) -> bytes:
+    try:
+        digest = urlsafe_b64decode(reference.digest + "=")
+        delegation = uuid.UUID(reference.delegation).bytes
+        run = uuid.UUID(first_run) if first_run else _NO_RUN
+        data = _VERSION + delegation + digest + run.bytes
+    except ValueError:
+        raise _unreadable() from None
+    if _parsed(data) != (reference, first_run):
+        raise _unreadable()
+    return data
+
+
+@lru_cache(maxsize=4096)
+def _parsed(data: bytes) -> tuple[Reference, str]:
+    if len(data) != _FIXED or data[:1] != _VERSION:
+        raise _unreadable()
+    run = uuid.UUID(bytes=data[49:65])
+    return (
         Reference(str(uuid.UUID(bytes=data[1:17])), urlsafe_b64encode(data[17:49]).rstrip(b"=").decode()),
-        "" if first_run == _NO_RUN else str(first_run),
-        int.from_bytes(data[65:69], "big"),
+        "" if run == _NO_RUN else str(run),
+    )
+
+
+def _unreadable() -> InvalidDocument:
+    return InvalidDocument(
+        "this is not a reference to a delegation",
+        code="delegation.reference",
+        next_action="Use the reference the delegation was made with.",
     )
 
 

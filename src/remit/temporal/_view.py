@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from remit.errors import InvalidDocument
@@ -147,6 +148,7 @@ class View:
         return "\n".join(lines)
 
 
+@lru_cache(maxsize=1024)
 def _name(spiffe_id: str) -> str:
     try:
         return Principal.parse(spiffe_id).name
