@@ -20,8 +20,8 @@ $(STAMP): requirements.lock data.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install   ## the guided tour, on real servers
-	@$(BIN)/remit demo
+demo: install   ## the guided tour, on real servers (KEEP=1 leaves them up)
+	@$(BIN)/remit demo $(if $(KEEP),--keep)
 
 dev: install    ## the embedded stack and a worker in the foreground
 	@$(BIN)/remit dev

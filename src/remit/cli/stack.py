@@ -65,7 +65,7 @@ def demo(
     """Take the guided tour, on real servers in a state folder of its own."""
     from remit.demo.tour import run
 
-    raise typer.Exit(run(home=home or options.BEFORE.get().home, keep=keep))
+    run(home=home or options.BEFORE.get().home, keep=keep)
 
 
 def status(as_json: options.Json = False, home: options.Home = None, person: options.As = None) -> None:

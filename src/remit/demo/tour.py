@@ -1,6 +1,6 @@
 """The tour: a stack of its own in a temporary state folder, the scenes, and an end that leaves nothing behind.
 
-- Exit status 0 only if everything it showed held.
+- It ends with an error as soon as something it shows does not hold.
 - `--keep` leaves stack and state folder, and says how to reach and stop them.
 """
 
@@ -22,47 +22,47 @@ from remit.demo.scenes import open_stage, play
 from remit.demo.telling import Teller
 from remit.demo.witness import Witness
 from remit.embedded import Stack
-from remit.errors import RemitError
 from remit.settings import Settings
 
 
-def run(*, home: Path | None = None, keep: bool = False) -> int:
+def run(*, home: Path | None = None, keep: bool = False) -> None:
     """Take the tour.
 
     Args:
-        home: State folder; None: a temporary one.
-        keep: Leave the stack up.
+        home: Folder for its state folder; None: a temporary one.
+        keep: Leave the stack up, whatever came of the tour.
 
-    Returns:
-        The exit status: 0 when everything held.
+    Raises:
+        NotHeld: Something it shows did not hold.
+        RemitError: The stack did not start.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    began = time.monotonic()
-    folder = home or Path(tempfile.mkdtemp(prefix="remit-demo-"))
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 150  # nobody's window: a log keeps its lines whole
-    teller = Teller(console)
-    service: LocalService | None = None
+    began = time.monotonic()
+    folder = home or Path(tempfile.mkdtemp(prefix="remit-demo-"))
+    state = folder / "state"
+    application = Application.find(Settings.load(home=folder).policies)
+    service = LocalService(state, application, port_base=0)
     try:
-        application = Application.find(Settings.load(home=folder).policies)
-        service = LocalService(folder / "state", application, port_base=0)
         with console.status("Starting OpenBao, PostgreSQL, Temporal and a worker …") as status:
             service.start(lambda line: status.update(line))
         console.print(Text(f"Real servers are up ({time.monotonic() - began:.1f} s)", style="dim"))
+        teller = Teller(console)
         asyncio.run(_play(service.stack, teller, application.policies.parent / "jobs"))
-        _close(console, service.stack, teller, seconds=time.monotonic() - began)
-    except RemitError as error:
-        console.print(Text(error.diagnostics(), style="red"))
-        return 1
+        console.print()
+        console.print(Text(f"All {teller.held} claims held, in {time.monotonic() - began:.0f} s.", style="bold green"))
     finally:
-        if service is not None:
-            service.stop()
-        if not keep and home is None:
+        service.stop()
+        if keep:
+            in_background(state, service.stack.ports.base)
+        elif home is None:
             shutil.rmtree(folder, ignore_errors=True)
+    console.print(Text(f"Temporal UI: {service.stack.temporal.ui}/namespaces/default/workflows"))
     if keep:
-        in_background(folder / "state", 0)
-        console.print(Text(f"Kept. Stop it with: remit stop --home {folder / 'state'}"))
-    return 0
+        console.print(Text(f"It is up. Stop it with: remit stop --home {state}"))
+    else:
+        console.print(Text("The stack is stopped; `make demo KEEP=1` or `remit demo --keep` leaves it up to look at."))
 
 
 async def _play(stack: Stack, teller: Teller, jobs: Path) -> None:
@@ -70,9 +70,3 @@ async def _play(stack: Stack, teller: Teller, jobs: Path) -> None:
     async with AsyncExitStack() as closing:
         stage = await open_stage(closing, settings=settings, teller=teller, witness=Witness(stack), jobs=jobs)
         await play(stage)
-
-
-def _close(console: Console, stack: Stack, teller: Teller, *, seconds: float) -> None:
-    console.print()
-    console.print(Text(f"All {teller.held} claims held, in {seconds:.0f} s.", style="bold green"))
-    console.print(Text(f"Temporal UI: {stack.temporal.ui}/namespaces/default/workflows"))
