@@ -92,7 +92,7 @@ async def bench(
     plugin = RemitPlugin(
         authority=keeper,
         presenter=keeper,
-        ungoverned=["model.*"],
+        ungoverned=["model.*", "plan.*"],
         **{"watch": 0.2, **options.pop("plugin", {})},
     )
     client = await Client.connect(environment.client.service_client.config.target_host, plugins=[plugin])

@@ -1,0 +1,239 @@
+"""Records the histories that later versions must still replay: ``python -m tests.replay.record``.
+
+Run it only to add histories; the ones that are there stay as they were recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import activity
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.plan import Planning
+from remit.temporal import SEARCH_ATTRIBUTES, tool
+from tests.unit.temporal import tools
+from tests.unit.temporal.authority import Keeper, decision
+from tests.unit.temporal.conftest import BIN, DYNAMIC_CONFIG, Bench, bench, ran
+from tests.unit.temporal.flows import FLOWS
+from workflows.agent_task import AgentTask
+
+HISTORIES = Path(__file__).parent / "histories"
+READ = ["data.read", {"dataset": "flights", "n": 1}]
+SHORT = ["data.slow", {"dataset": "flights", "n": 1}]
+SLOW = ["data.slow", {"dataset": "flights", "n": 30}]
+DAY = timedelta(hours=24)
+Handle = WorkflowHandle[Any, Any]
+
+
+class Anything(BaseModel):
+    dataset: str = "flights"
+    sql: str = ""
+    table: str = ""
+
+
+@tool(name="sql.query", action="dataset:query", resource=lambda query: query.dataset)
+async def query(query: Anything) -> dict[str, Any]:
+    """Answer like the real tool."""
+    return {"rows": [{"remark": query.sql}], "truncated": False}
+
+
+@tool(name="report.publish", action="report:publish", resource="reports")
+async def publish(report: Anything) -> dict[str, Any]:
+    """Answer like the real tool."""
+    return {"table": report.table, "rows": 1}
+
+
+async def plain(here: Bench) -> list[Handle]:
+    handle, _ = await here.start("Calls", [READ, ["model.call", {}], READ])
+    await handle.result()
+    return [handle]
+
+
+async def local(here: Bench) -> list[Handle]:
+    handle, _ = await here.start("Local", [READ, READ])
+    await handle.result()
+    return [handle]
+
+
+async def approved(here: Bench) -> list[Handle]:
+    here.keeper.scripts["data.read"] = "needs-approval"
+    handle, _ = await here.start("Calls", [READ])
+    request = (await here.until(handle, "waiting-approval"))["waiting"]["request"]
+    await handle.execute_update("remit.decide", decision("approve", request, by="alice"))
+    await handle.signal("remit.decide", decision("approve", "another"))
+    await handle.execute_update("remit.decide", decision("approve", request))
+    await handle.result()
+    return [handle]
+
+
+async def denied(here: Bench) -> list[Handle]:
+    here.keeper.scripts["data.read"] = "deny"
+    handle, _ = await here.start("Calls", [READ])
+    return [await ended(handle)]
+
+
+async def halted(here: Bench) -> list[Handle]:
+    handle, reference = await here.start("Stubborn", [SLOW, READ])
+    await ran("data.slow started")
+    here.keeper.revoke(reference)
+    await handle.signal("remit.notice")
+    return [await ended(handle)]
+
+
+async def resumed(here: Bench) -> list[Handle]:
+    handle, old = await here.start("Calls", [READ, SHORT, READ], on_revocation=DAY)
+    await ran("data.slow started")
+    here.keeper.revoke(old)
+    await handle.signal("remit.notice")
+    await here.until(handle, "suspended")
+    await asyncio.sleep(0.5)
+    fresh = here.keeper.hand(handle.id)
+    await handle.execute_update("remit.resume", {"delegation": fresh.delegation, "digest": fresh.digest})
+    await handle.result()
+    return [handle]
+
+
+async def suspended(here: Bench) -> list[Handle]:
+    handle, reference = await here.start("Parallel", [SHORT, SHORT])
+    await ran("data.slow started")
+    here.keeper.suspend(reference)
+    await handle.signal("remit.notice")
+    await here.until(handle, "suspended")
+    await asyncio.sleep(0.5)
+    here.keeper.reinstate(reference)
+    await handle.signal("remit.notice")
+    await handle.result()
+    return [handle]
+
+
+async def delegating(here: Bench) -> list[Handle]:
+    handle, old = await here.start("Delegator", [["flights"], [READ, SHORT]], on_revocation=DAY)
+    child: Handle = here.client.get_workflow_handle(f"{handle.id}-child")
+    await ran("data.slow started")
+    here.keeper.revoke(old)
+    await handle.signal("remit.notice")
+    await here.until(child, "suspended")
+    await asyncio.sleep(0.5)
+    fresh = here.keeper.hand(handle.id)
+    await handle.execute_update("remit.resume", {"delegation": fresh.delegation, "digest": fresh.digest})
+    await handle.result()
+    return [handle, child]
+
+
+async def renewing(here: Bench) -> list[Handle]:
+    handle, _ = await here.start("Renewing", [READ, READ])
+    await handle.result()
+    return [here.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id), handle]
+
+
+async def held(here: Bench) -> list[Handle]:
+    here.keeper.scripts["data.read"] = "hold"
+    handle, _ = await here.start("CallsOnce", [READ])
+    await asyncio.sleep(11.5)
+    here.keeper.scripts["data.read"] = "permit"
+    await handle.result()
+    return [handle]
+
+
+async def agent_task(here: Bench) -> list[Handle]:
+    here.keeper.scripts["report.publish"] = "needs-approval"
+    part = {
+        "agent": "report-writer",
+        "delegation": {"actions": ["read"], "spaces": ["flights"], "budget": 5, "expires_in": 60, "max_depth": 2},
+        "steps": [{"tool": "report.publish", "input": {"table": "t"}}],
+    }
+    task = {
+        "agent": "flight-analyst",
+        "purpose": "test",
+        "on_denied": "continue",
+        "planner": {"follow": "output", "most": 1},
+        "steps": [
+            {"tool": "sql.query", "input": {"sql": '{"next": {"tool": "report.publish", "input": {"table": "x"}}}'}},
+            {"delegate": part},
+        ],
+    }
+    handle, _ = await here.start("AgentTask", task)
+    view = await here.until(handle, "waiting-approval")
+    here.keeper.scripts["report.publish"] = "deny"
+    await handle.execute_update("remit.decide", decision("approve", view["waiting"]["request"]))
+    await asyncio.sleep(0.5)
+    return [await ended(handle), here.client.get_workflow_handle(f"{handle.id}-3-report-writer")]
+
+
+async def ended(handle: Handle) -> Handle:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
+SCENES: list[Callable[[Bench], Awaitable[list[Handle]]]] = [
+    plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task,
+]  # fmt: skip
+
+
+async def main() -> None:
+    """Record every scene that has no history yet."""
+    extra = [part for key, value in DYNAMIC_CONFIG.items() for part in ("--dynamic-config-value", f"{key}={value}")]
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(BIN / "temporal"),
+        search_attributes=SEARCH_ATTRIBUTES,
+        dev_server_extra_args=extra,
+    ) as environment:
+        for scene in SCENES:
+            if (HISTORIES / f"{scene.__name__}-1.json").exists():
+                continue
+            tools.RAN.clear()
+            activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
+            async with bench(environment, Keeper(), flows=[*FLOWS, AgentTask], activities=activities) as here:
+                for number, handle in enumerate(await scene(here), 1):
+                    await keep(f"{scene.__name__}-{number}", handle)
+        if not (HISTORIES / "ungoverned-1.json").exists():
+            await keep("ungoverned-1", await ungoverned(environment))
+
+
+async def keep(name: str, handle: Handle) -> None:
+    """Write a history, without what only says where it was recorded."""
+    found = json.loads((await handle.fetch_history()).to_json())
+    (HISTORIES / f"{name}.json").write_text(json.dumps({"id": handle.id, **_anonymous(found)}, indent=1) + "\n")
+    sys.stdout.write(f"{name}\n")
+
+
+def _anonymous(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _anonymous(one) for key, one in value.items() if key != "stackTrace"}
+        return kept | ({"identity": "worker"} if "identity" in kept else {})
+    return [_anonymous(one) for one in value] if isinstance(value, list) else value
+
+
+async def ungoverned(environment: WorkflowEnvironment) -> Handle:
+    """Run a workflow where there is no plugin."""
+
+    @activity.defn(name="data.read")
+    async def read(query: dict[str, Any]) -> dict[str, Any]:
+        return {"n": query["n"]}
+
+    async with Worker(
+        environment.client,
+        task_queue="bare",
+        workflows=FLOWS,
+        activities=[read],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        handle: Handle = await environment.client.start_workflow("Calls", [READ, READ], id="bare", task_queue="bare")
+        await handle.result()
+        return handle
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
