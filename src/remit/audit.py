@@ -64,17 +64,15 @@ class AuditLog:
         """
         with self._lock:
             self._number += 1
-            line = json.dumps(
-                {
-                    "time": round(self._clock(), 6),
-                    "writer": self.writer,
-                    "seq": self._number,
-                    "prev": self._previous,
-                    **plain(record),
-                },
-                separators=(",", ":"),
-                ensure_ascii=False,
-            )
+            head = {
+                "time": round(self._clock(), 6),
+                "writer": self.writer,
+                "seq": self._number,
+                "prev": self._previous,
+            }
+            line = _line({**head, **record})
+            if "\\" in line or _CONTROL.search(line):  # JSON has escaped whatever else is not plain
+                line = _line({**head, **plain(record)})
             data = memoryview(f"{line}\n".encode())
             while data:
                 data = data[os.write(self._file, data) :]
@@ -88,6 +86,10 @@ class AuditLog:
                 os.fsync(self._file)
                 os.close(self._file)
                 self._file = -1
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
 
 def read(folder: Path, *, task: str | None = None) -> Iterator[dict[str, Any]]:
