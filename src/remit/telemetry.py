@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -22,12 +22,22 @@ from remit.errors import RemitError, Usage
 _tracer = trace.get_tracer("remit")
 
 
-@contextmanager
-def span(name: str, **attributes: str | int | float | bool) -> Iterator[Span]:
+_NOWHERE = nullcontext(trace.INVALID_SPAN)
+
+
+def span(name: str, **attributes: str | int | float | bool) -> AbstractContextManager[Span]:
     """Open a span named e.g. ``remit.verify``; attributes get the prefix ``remit.``.
 
-    An error sets the span's status to its code: exception texts stay out of traces.
+    An error sets the span's status to its code: exception texts stay out of traces. Where nobody has set a tracer
+    provider there is nothing to record, and nothing is done.
     """
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return _NOWHERE
+    return _recorded(name, attributes)
+
+
+@contextmanager
+def _recorded(name: str, attributes: Mapping[str, str | int | float | bool]) -> Iterator[Span]:
     with _tracer.start_as_current_span(
         name,
         attributes={f"remit.{key}": value for key, value in attributes.items()},
