@@ -3,7 +3,7 @@
 - ``<home>/sessions/<name>.json``, mode 0600 in a folder of mode 0700, replaced as a whole. It holds an OpenBao token
   and nothing that outlives it.
 - A session belongs to one OpenBao address: a token is never sent to another one.
-- Who logged in last is who a command acts as, unless it says ``--as``.
+- Who logged in last is who a command acts as, unless it says ``--as``; so is who acted first, before anybody logged in.
 - Generated passwords lie in ``<home>/passwords/``; whoever can read them is their owner.
 """
 

@@ -63,7 +63,7 @@ class PersonLogin:
         session = await _WithPassword(self._person, password).log_in(call)
         self._used = session.token
         kept_now = _kept(session, person=self._person, address=self._address, now=self._clock())
-        self._sessions.keep(kept_now, last=False)
+        self._sessions.keep(kept_now, last=self._sessions.last() is None)
         return session
 
 

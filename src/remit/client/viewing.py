@@ -19,7 +19,7 @@ from remit.client import targets, workflows
 from remit.client.attempts import merged, moment
 from remit.client.deciding import below
 from remit.delegation import Delegation
-from remit.errors import InvalidDocument, Refused, RemitError
+from remit.errors import Held, InvalidDocument, Refused, RemitError
 from remit.statements import DelegationSubject, Statement, Status, Subject
 from remit.temporal._failure import facts_of
 
@@ -130,11 +130,11 @@ async def statements(connection: Connection, chains: Sequence[Chain]) -> list[St
 async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         return await links(connection, await connection.chain(str(found["delegation"])))
-    except RemitError:
-        return [
-            {**{name: link.get(name) for name in ("delegation", "from", "to", "expires_at")}, "status": "unknown"}
-            for link in found.get("chain") or ()
-        ]
+    except RemitError as error:
+        # Without a login the task's own last look is what can be shown; without an answer nothing is known.
+        said = {"status": "unknown"} if isinstance(error, Held) else {}
+        names = ("delegation", "from", "to", "status", "expires_at")
+        return [{name: link.get(name) for name in names} | said for link in found.get("chain") or ()]
 
 
 async def _statuses(connection: Connection, chain: Chain) -> list[str]:
