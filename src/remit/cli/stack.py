@@ -107,11 +107,11 @@ def _foreground(service: LocalService) -> None:
         with err().status("Starting OpenBao, PostgreSQL and Temporal …"):
             service.start(_teller())
         try:
-            for name, address in service.stack.addresses().items():
-                say(safe(f"{name:12} {address}"))
-            say("people       log in with: remit login --as NAME")
-            say("usable       Ctrl-C stops everything")
-            with suppress(KeyboardInterrupt):  # the usual way to end it
+            with suppress(KeyboardInterrupt):  # from here on the usual way to end it
+                for name, address in service.stack.addresses().items():
+                    say(safe(f"{name:12} {address}"))
+                say("people       log in with: remit login --as NAME")
+                say("usable       Ctrl-C stops everything")
                 while not ended.wait(1.0):
                     service.tend(_teller())
         finally:
