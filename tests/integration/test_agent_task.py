@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import jwt
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.worker import Worker
@@ -30,12 +34,48 @@ JOBS = Path(__file__).parents[2] / "jobs"
 FINAL = ("completed", "failed", "halted", "rejected")
 
 
+class Service(BaseHTTPRequestHandler):
+    """A service of the catalogue; remembers what it was asked."""
+
+    asked: ClassVar[list[tuple[str, str, dict[str, str], bytes]]] = []
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append((self.command, self.path, dict(self.headers), body))
+        if self.path.endswith("/elsewhere"):
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:1/stolen")
+            self.end_headers()
+            return
+        answer = b"x" * 300_000 if self.path.endswith("/long") else b'{"status": "on time"}'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-async def worker(settings: Settings) -> AsyncIterator[Parts]:
+def service() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/status"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+async def worker(settings: Settings, service: str) -> AsyncIterator[Parts]:
     """A worker of the service, in this process."""
     async with assemble(settings) as parts:
         plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter, ungoverned=[plan.NEXT])
-        tools = [sql.query, publish.publish, http.requests({})]
+        tools = [sql.query, publish.publish, http.requests({"status-page": service})]
         client = await temporal_client(settings, plugins=[plugin])
         async with Worker(
             client,
@@ -244,3 +284,43 @@ async def test_no_secret_is_in_the_history(settings: Settings, stack: Stack, wor
     history = (await (await temporal_client(settings)).get_workflow_handle(task).fetch_history()).to_json()
     for word in ("password", "eyJhbGciOi", "hvs.", "s.ey"):
         assert word not in history
+
+
+def call(given: dict[str, Any]) -> Job:
+    delegation = "{actions: [egress], spaces: [flights], budget: 5, expires_in: 1h}"
+    return job(f"[{{tool: http.request, input: {json.dumps(given)}}}]", delegation=delegation)
+
+
+async def test_a_service_is_called_with_a_token_for_it_alone(settings: Settings, worker: Parts) -> None:
+    Service.asked.clear()
+    given = {"service": "status-page", "method": "POST", "path": "/flights", "body": {"n": 1}}
+    task = await submit(settings, call(given))
+    shown = await until(settings, task, "completed")
+    assert shown["result"]["output"] == {"status": 200, "body": {"status": "on time"}}
+    ((method, path, headers, body),) = Service.asked
+    assert (method, path, json.loads(body)) == ("POST", "/status/flights", {"n": 1})
+    token = headers["Authorization"].removeprefix("Bearer ")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["aud"], claims["sub"].rsplit("/", 1)[1], claims["txn"]) == ("status-page", "alice", task)
+    assert claims["act"]["sub"].endswith("agent/flight-analyst")
+    history = (await (await temporal_client(settings)).get_workflow_handle(task).fetch_history()).to_json()
+    assert token not in history
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "asked"),
+    [
+        ({"service": "status-page", "path": "/elsewhere"}, "http.redirect", 1),
+        ({"service": "status-page", "path": "/long"}, "http.size", 1),
+        ({"service": "status-page", "path": "//evil.example"}, "tool.input", 0),
+        ({"service": "evil", "path": ""}, "policy.denied", 0),
+    ],
+)
+async def test_a_request_goes_nowhere_else(
+    settings: Settings, worker: Parts, given: dict[str, Any], code: str, asked: int
+) -> None:
+    Service.asked.clear()
+    task = await submit(settings, call(given))
+    shown = await until(settings, task, "failed")
+    assert shown["error"]["code"] == code
+    assert len(Service.asked) == asked
