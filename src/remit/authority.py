@@ -26,7 +26,7 @@ from remit.audit import AuditLog
 from remit.catalogue import Service
 from remit.chain import Chain
 from remit.chains import Chains
-from remit.credentials import Lease, Mint
+from remit.credentials import Ending, Lease, Mint
 from remit.credentials.mint import Occasion
 from remit.deciding import Deciding
 from remit.delegating import Delegating
@@ -115,7 +115,7 @@ class Authority:
         )
         self._deciding = Deciding(policy, self._approving)
         self._open: dict[str, _Open] = {}
-        self._pending: dict[str, Lease] = {}
+        self._ending = Ending(mint)
 
     async def authorize(self, attempt: Attempt, presentation: Awaitable[str]) -> Grant:
         """Decide one attempt and mint its credential.
@@ -193,7 +193,7 @@ class Authority:
         except BaseException:
             await self._ledger.settle(reservation, spent=0)
             if lease is not None:
-                await asyncio.shield(self._destroy(grant, lease))
+                await asyncio.shield(self._ending.destroy(grant, lease))
             raise
         self._open[grant] = _Open(chain, reservation, record, lease, self._clock())
         credential = lease.credential if lease else None
@@ -211,7 +211,7 @@ class Authority:
         )
 
     async def release(self, grant: Grant, *, outcome: str, code: str | None = None) -> None:
-        """End a grant: destroy its lease, settle its budget, record how it went.
+        """End a grant: destroy its lease, settle its budget, record how it went; its login is ended behind.
 
         Never raises: what cannot be destroyed now stays recorded, is tried again, and dies by its TTL.
 
@@ -223,7 +223,7 @@ class Authority:
         if held is None:
             return
         with span("remit.release", outcome=outcome):
-            pending = await self._destroy(grant.id, held.lease) if held.lease else None
+            pending = await self._ending.release(grant.id, held.lease) if held.lease else None
             await self._ledger.settle(held.reservation, spent=grant.attempt.cost)
             held.record.write(outcome, code=code, pending=pending)
 
@@ -298,11 +298,20 @@ class Authority:
         """Let a child execution of this task use the same delegation; see `Delegating.allow`."""
         await self._delegating.allow(reference, namespace=namespace, task=task, first_run=first_run, child=child)
 
+    async def settled(self) -> None:
+        """Return when the logins of all grants released so far are ended, or known to be pending."""
+        await self._ending.settled()
+
+    async def retry_pending(self) -> int:
+        """Try again to destroy what could not be destroyed; return how many are still pending."""
+        return await self._ending.retry()
+
     async def close(self) -> None:
         """Destroy what is still held, give back unused budget, close the audit log."""
         for grant, held in list(self._open.items()):
             if held.lease is not None:
-                await self._destroy(grant, held.lease)
+                await self._ending.destroy(grant, held.lease)
+        await self._ending.settled()
         await self._ledger.close()
         self._audit.close()
 
@@ -344,18 +353,3 @@ class Authority:
             service=touched.audience if isinstance(touched, Service) else "",
             scope=Scope((attempt.call.action,), (touched.space,), attempt.cost),
         )
-
-    async def _destroy(self, grant: str, lease: Lease) -> str | None:
-        """Destroy a lease; keep it for the next try when OpenBao cannot do it now."""
-        pending = await self._mint.destroy(lease)
-        if pending is None:
-            self._pending.pop(grant, None)
-        else:
-            self._pending[grant] = lease
-        return pending
-
-    async def retry_pending(self) -> int:
-        """Try again to destroy what could not be destroyed; return how many are still pending."""
-        for grant, lease in list(self._pending.items()):
-            await self._destroy(grant, lease)
-        return len(self._pending)

@@ -77,6 +77,7 @@ async def test_a_permitted_step_gets_a_user_that_is_gone_afterwards(
     assert flights == 336_776
     await parts.authority.release(grant, outcome="ok")
     assert minted_users(stack, task) == []
+    await parts.authority.settled()
     assert await parts.registry.leases(task.reference.delegation) == []
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(grant.credential["dsn"])
@@ -369,6 +370,7 @@ async def test_a_static_secret_is_read_by_its_step_alone(stack: Stack, settings:
     assert grant.credential["key"] == (stack.home / "keys" / "weather-api").read_text()
     assert grant.credential["key"] not in repr(grant)
     await parts.authority.release(grant, outcome="ok")
+    await parts.authority.settled()
     assert await parts.registry.leases(task.reference.delegation) == []
 
 

@@ -1,6 +1,7 @@
 """Credentials: minted for one attempt behind a fence, destroyed when it ends."""
 
 from remit.credentials.credential import CREDENTIAL, Credential, current_credential
+from remit.credentials.ending import Ending
 from remit.credentials.mint import Lease, Mint, end_login
 from remit.credentials.scrub import REDACTED, holds, scrub, scrub_text
 
@@ -8,6 +9,7 @@ __all__ = [
     "CREDENTIAL",
     "REDACTED",
     "Credential",
+    "Ending",
     "Lease",
     "Mint",
     "current_credential",

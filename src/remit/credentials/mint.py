@@ -187,21 +187,32 @@ class Mint:
             raise
         return lease
 
-    async def destroy(self, lease: Lease) -> str | None:
-        """Destroy a lease; return why it is still pending, or None once it is dead.
+    async def revoke(self, lease: Lease) -> str | None:
+        """Destroy the credential, its database sessions with it, before returning; its login and record are left.
 
-        The lease itself is ended synchronously (its database sessions with it); its login and record follow.
+        Returns:
+            Why it is still pending, or None once it is dead.
         """
-        if lease.login is None:
+        if lease.lease_id is None:
             return None
         try:
-            if lease.lease_id:
-                await self._vault.write(f"sys/leases/revoke/{lease.lease_id}", sync=True)
+            await self._vault.write(f"sys/leases/revoke/{lease.lease_id}", sync=True)
         except RemitError as error:
-            # Ending the login ends its leases too, only not synchronously.
-            await self._end_login(lease.login, root=lease.root, grant=lease.occasion.grant, forget=False)
             return error.code
-        return await self._end_login(lease.login, root=lease.root, grant=lease.occasion.grant)
+        return None
+
+    async def end(self, lease: Lease, *, forget: bool = True) -> str | None:
+        """End the login of a lease, then forget its record; return why either is still pending, or None."""
+        if lease.login is None:
+            return None
+        return await self._end_login(lease.login, root=lease.root, grant=lease.occasion.grant, forget=forget)
+
+    async def destroy(self, lease: Lease) -> str | None:
+        """Destroy a lease with its login and record; return why it is still pending, or None once all are gone."""
+        pending = await self.revoke(lease)
+        # Ending the login ends its leases too, only not synchronously; what is still pending stays recorded.
+        ended = await self.end(lease, forget=pending is None)
+        return pending or ended
 
     async def renew(self, lease: Lease) -> Lease:
         """Extend a live lease by its own lifetime, for tools that run long.
