@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from remit import jose
+from remit import jose, telemetry
 from remit.audit import AuditLog
 from remit.authority import Authority
 from remit.catalogue import Catalogue
@@ -87,6 +87,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
     catalogue, policy = load_policy(settings)
     proof = identities(settings, trust_domain=catalogue.trust_domain)
     async with AsyncExitStack() as closing:
+        if (traces := telemetry.configure()) is not None:
+            closing.callback(traces.shutdown)
         vault = open_vault(settings, JwtLogin("authority", lambda: proof.token("authority")))
         await closing.enter_async_context(vault)
         registry = Registry(vault)
@@ -140,6 +142,7 @@ async def temporal_client(
         Held: ``temporal.unreachable``.
     """
     from temporalio.client import Client
+    from temporalio.contrib.opentelemetry import TracingInterceptor
     from temporalio.envconfig import ClientConfig
 
     options = dict(
@@ -148,8 +151,10 @@ async def temporal_client(
         )
     )
     options.setdefault("target_host", "localhost:7233")
+    # Outermost, so that the spans of an attempt belong to the span of its activity.
+    tracing = [TracingInterceptor()] if telemetry.recording() else []
     try:
-        return await Client.connect(**{**options, "plugins": list(plugins), "interceptors": list(interceptors)})  # type: ignore[arg-type]
+        return await Client.connect(**{**options, "plugins": list(plugins), "interceptors": [*tracing, *interceptors]})  # type: ignore[arg-type]
     except RuntimeError as error:
         raise Held(
             f"Temporal at {options['target_host']} does not answer",

@@ -31,9 +31,12 @@ def span(name: str, **attributes: str | int | float | bool) -> AbstractContextMa
     An error sets the span's status to its code: exception texts stay out of traces. Where nobody has set a tracer
     provider there is nothing to record, and nothing is done.
     """
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return _NOWHERE
-    return _recorded(name, attributes)
+    return _recorded(name, attributes) if recording() else _NOWHERE
+
+
+def recording() -> bool:
+    """Tell whether somebody has set a tracer provider."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager

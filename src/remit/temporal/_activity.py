@@ -24,6 +24,7 @@ from temporalio.worker import (
 from remit.attempt import Attempt, Grant
 from remit.credentials import CREDENTIAL, holds, scrub, scrub_text
 from remit.errors import Denied, Held, Refused, RemitError
+from remit.telemetry import span
 from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._failure import to_application_error
@@ -82,11 +83,12 @@ class ActivityInbound(ActivityInboundInterceptor):
             every=self._every,
         )
         try:
-            try:
-                grant = await self._granted(self._attempt(input))
-            except RemitError as error:
-                raise to_application_error(error, attempt=info.attempt) from None
-            return await self._governed(grant, input, watch)
+            with span("remit.attempt", tool=info.activity_type, attempt=info.attempt):
+                try:
+                    grant = await self._granted(self._attempt(input))
+                except RemitError as error:
+                    raise to_application_error(error, attempt=info.attempt) from None
+                return await self._governed(grant, input, watch)
         finally:
             watch.end()
 
@@ -159,7 +161,8 @@ class ActivityInbound(ActivityInboundInterceptor):
         credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
         failure: BaseException
         try:
-            return _finished(await self.next.execute_activity(input), grant)
+            with span("remit.tool", tool=grant.attempt.tool, grant=grant.id):
+                return _finished(await self.next.execute_activity(input), grant)
         except (asyncio.CancelledError, CancelledError) as error:
             outcome, failure = "cancelled", error
         except Exception as error:
