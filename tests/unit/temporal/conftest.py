@@ -85,17 +85,29 @@ async def ran(what: str) -> None:
     await eventually(seen)
 
 
-@asynccontextmanager
-async def bench(
-    environment: WorkflowEnvironment, keeper: Keeper, *, flows: Any = None, activities: Any = None, **options: Any
-) -> AsyncIterator[Bench]:
-    plugin = RemitPlugin(
+def plugin_of(keeper: Keeper, **options: Any) -> RemitPlugin:
+    return RemitPlugin(
         authority=keeper,
         presenter=keeper,
         ungoverned=["model.*", "plan.*"],
-        **{"watch": 0.2, **options.pop("plugin", {})},
+        **{"watch": 0.2, **options},
     )
-    client = await Client.connect(environment.client.service_client.config.target_host, plugins=[plugin])
+
+
+@asynccontextmanager
+async def bench(
+    environment: WorkflowEnvironment,
+    keeper: Keeper,
+    *,
+    client: Client | None = None,
+    flows: Any = None,
+    activities: Any = None,
+    plugin: Any = None,
+    **options: Any,
+) -> AsyncIterator[Bench]:
+    if client is None:
+        address = environment.client.service_client.config.target_host
+        client = await Client.connect(address, plugins=[plugin_of(keeper, **(plugin or {}))])
     queue = f"queue-{uuid.uuid4().hex[:8]}"
     with ThreadPoolExecutor(8) as threads:
         async with Worker(
