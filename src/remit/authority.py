@@ -27,7 +27,7 @@ from remit.catalogue import Service
 from remit.chain import Chain
 from remit.chains import Chains
 from remit.credentials import Ending, Lease, Mint
-from remit.credentials.mint import Occasion
+from remit.credentials.lease import Occasion
 from remit.deciding import Deciding
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope

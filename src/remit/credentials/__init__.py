@@ -2,7 +2,8 @@
 
 from remit.credentials.credential import CREDENTIAL, Credential, current_credential
 from remit.credentials.ending import Ending
-from remit.credentials.mint import Lease, Mint, end_login
+from remit.credentials.lease import Lease
+from remit.credentials.mint import Mint, end_login
 from remit.credentials.scrub import REDACTED, holds, scrub, scrub_text
 
 __all__ = [

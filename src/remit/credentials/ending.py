@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from remit.credentials.mint import Lease, Mint
+from remit.credentials.lease import Lease
+from remit.credentials.mint import Mint
 
 BEHIND = 64
 """Logins ended behind at once; a release that would add another waits."""

@@ -13,69 +13,29 @@ are alive hand the credential over, otherwise destroy it and refuse.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
 from remit.credentials.credential import Credential
+from remit.credentials.lease import Lease, Occasion
 from remit.errors import NotLive, Refused, RemitError
 from remit.presentation import ACCESS_TYP, STEP_TYP, access_token_claims, step_token_claims
 
 if TYPE_CHECKING:
     from remit.catalogue import CredentialProfile
     from remit.chain import Chain
-    from remit.delegation import Scope
     from remit.registry import Registry
     from remit.vault import StepLogin, Vault
 
 STEP_AUDIENCE = "openbao"
 """The audience OpenBao's step role is bound to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """What a credential is minted for: one attempt of one step.
-
-    Args:
-        grant: Id of the grant, a UUID.
-        task: Workflow id. run: Run id. step: Step number. attempt: Attempt number.
-        service: The service that is called, the one reader of a downstream token without an audience of its own.
-        scope: What this one step may do; all a downstream token says it may.
-    """
-
-    grant: str
-    task: str
-    run: str
-    step: int
-    attempt: int
-    service: str
-    scope: Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A credential and what destroys it."""
-
-    occasion: Occasion
-    root: str
-    credential: Credential
-    login: StepLogin | None = field(default=None, repr=False)
-    lease_id: str | None = field(default=None, repr=False)
-    ttl: int = 0
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """Return what records may say of it: kind, user, expiry and the hash of its id."""
-        identity = self.lease_id or (self.login.accessor if self.login else self.occasion.grant)
-        return {
-            "kind": self.credential.kind,
-            "id": "sha256:" + hashlib.sha256(identity.encode()).hexdigest(),
-            "user": self.credential.user,
-            "expires_at": self.credential.expires_at,
-        }
+AT_ONCE = 16
+"""Credentials one mount is asked for at once. OpenBao makes them one after another for each database; more would only
+wait there, holding logins that run out, and take its time from everybody else's status reads."""
 
 
 async def end_login(vault: Vault, accessor: str) -> None:
@@ -121,6 +81,7 @@ class Mint:
         self._issuer = issuer
         self._postgres = postgres
         self._clock = clock
+        self._lines: dict[str, asyncio.Semaphore] = {}
 
     async def mint(
         self,
@@ -141,6 +102,23 @@ class Mint:
         """
         if profile.kind == "token":
             return await self._downstream(profile, occasion=occasion, chain=chain, require_live=require_live)
+        async with self._room(profile):
+            return await self._fenced(profile, occasion=occasion, chain=chain, require_live=require_live)
+
+    def _room(self, profile: CredentialProfile) -> AbstractAsyncContextManager[None]:
+        """Return the place in the line for what makes this credential; a static secret needs none."""
+        if profile.kind == "secret":
+            return nullcontext()
+        return self._lines.setdefault(profile.path.partition("/")[0], asyncio.Semaphore(AT_ONCE))
+
+    async def _fenced(
+        self,
+        profile: CredentialProfile,
+        *,
+        occasion: Occasion,
+        chain: Chain,
+        require_live: Callable[[], Awaitable[None]],
+    ) -> Lease:
         login = await self._log_in(profile, occasion=occasion, chain=chain)
         root = chain.ids[0]
         try:
@@ -171,11 +149,16 @@ class Mint:
         try:
             # The fence: whoever revokes from here on finds the accessor recorded; whoever did before is seen now.
             # The lease id joins the record meanwhile: with it a revoker sees the database session dead, not only ended.
-            await asyncio.gather(
+            # All three are awaited also when one fails: a record written after its lease was forgotten would stay.
+            answers = await asyncio.gather(
                 session.read("auth/token/lookup-self"),
                 require_live(),
                 self._registry.record_lease(root, occasion.grant, {**record, "lease": lease.lease_id}),
+                return_exceptions=True,
             )
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
         except BaseException as error:
             await asyncio.shield(self.destroy(lease))
             if isinstance(error, Refused) and not isinstance(error, NotLive):

@@ -7,7 +7,7 @@ from typing import Any
 
 from remit.credentials import Credential, Lease
 from remit.credentials.ending import BEHIND, Ending
-from remit.credentials.mint import Occasion
+from remit.credentials.lease import Occasion
 from remit.delegation import Scope
 from remit.vault import StepLogin
 
