@@ -21,10 +21,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.plan import Planning
-from remit.temporal import SEARCH_ATTRIBUTES, tool
+from remit.temporal import tool
 from tests.unit.temporal import tools
 from tests.unit.temporal.authority import Keeper, decision
-from tests.unit.temporal.conftest import BIN, DYNAMIC_CONFIG, Bench, bench, ran
+from tests.unit.temporal.conftest import Bench, bench, ran, temporal
 from tests.unit.temporal.flows import FLOWS
 from workflows.agent_task import AgentTask
 
@@ -177,19 +177,15 @@ async def ended(handle: Handle) -> Handle:
     return handle
 
 
-SCENES: list[Callable[[Bench], Awaitable[list[Handle]]]] = [
+Scene = Callable[[Bench], Awaitable[list[Handle]]]
+SCENES: list[Scene] = [
     plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task,
 ]  # fmt: skip
 
 
 async def main() -> None:
     """Record every scene that has no history yet."""
-    extra = [part for key, value in DYNAMIC_CONFIG.items() for part in ("--dynamic-config-value", f"{key}={value}")]
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(BIN / "temporal"),
-        search_attributes=SEARCH_ATTRIBUTES,
-        dev_server_extra_args=extra,
-    ) as environment:
+    async with temporal() as environment:
         for scene in SCENES:
             if (HISTORIES / f"{scene.__name__}-1.json").exists():
                 continue

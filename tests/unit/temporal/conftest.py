@@ -121,14 +121,21 @@ async def bench(
             yield Bench(client, keeper, queue)
 
 
-@pytest.fixture(scope="session")
-async def server() -> AsyncIterator[WorkflowEnvironment]:
+@asynccontextmanager
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """Start a real Temporal with what Remit asks of one."""
     extra = [part for key, value in DYNAMIC_CONFIG.items() for part in ("--dynamic-config-value", f"{key}={value}")]
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(BIN / "temporal"),
         search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=extra,
     ) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def server() -> AsyncIterator[WorkflowEnvironment]:
+    async with temporal() as environment:
         yield environment
 
 

@@ -1,0 +1,45 @@
+"""Every scene also works when no workflow is ever kept in memory, so that each task replays it from the start."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.testing import WorkflowEnvironment
+
+from activities.plan import Planning
+from tests.replay.record import SCENES, Scene, publish, query
+from tests.unit.temporal import tools
+from tests.unit.temporal.authority import Keeper
+from tests.unit.temporal.conftest import bench, temporal
+from tests.unit.temporal.flows import FLOWS
+from workflows.agent_task import AgentTask
+
+# Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")
+
+ENDS = {"denied": WorkflowExecutionStatus.FAILED, "halted": WorkflowExecutionStatus.FAILED}
+
+
+@pytest.fixture(scope="module")
+async def environment() -> WorkflowEnvironment:  # type: ignore[misc]
+    async with temporal() as started:
+        yield started
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+async def test_a_scene_without_any_cache(environment: WorkflowEnvironment, scene: Scene) -> None:
+    tools.RAN.clear()
+    keeper = Keeper()
+    activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
+    async with bench(
+        environment, keeper, flows=[*FLOWS, AgentTask], activities=activities, max_cached_workflows=0
+    ) as here:
+        handle = (await scene(here))[0]
+        described = await handle.describe()
+        assert described.status in (
+            ENDS.get(scene.__name__, WorkflowExecutionStatus.COMPLETED),
+            WorkflowExecutionStatus.CONTINUED_AS_NEW,
+        )
+        failed = [e async for e in handle.fetch_history_events() if e.HasField("workflow_task_failed_event_attributes")]
+        assert failed == []
+    assert keeper.open == 0
