@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from remit.attempt import Admission, Attempt, Grant
-from remit.chain import Chain
-from remit.delegation import Reference, Scope
-from remit.jose import Signer
-from remit.principals import Principal
-from remit.standing import Standpoint
-from remit.step import Call
 from remit.temporal._names import matches
+
+if TYPE_CHECKING:  # workflow code imports this module, and nothing that talks to a server
+    from remit.attempt import Admission, Attempt, Grant
+    from remit.chain import Chain
+    from remit.delegation import Reference, Scope
+    from remit.jose import Signer
+    from remit.principals import Principal
+    from remit.standing import Standpoint
+    from remit.step import Call
 
 
 class Authority(Protocol):
