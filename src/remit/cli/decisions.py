@@ -87,17 +87,23 @@ def _decide(
 
     settings = options.settings(home)
 
-    async def run() -> Decided:
+    async def look() -> tuple[Waiting, str]:
         async with Remit.open(settings, person=options.person(person)) as remit:
-            waiting = await remit.waiting(task, request)
-            err().print(safe(f"{waiting.task}: {short(waiting.root)} → {short(waiting.agent)}, for {waiting.purpose}"))
-            err().print(tasks.request(waiting.document()))
-            if not yes and sys.stdin.isatty():
-                typer.confirm(f"{word.capitalize()} this as {remit.connection.principal.name}?", abort=True, err=True)
-            send = remit.approve if word == "approve" else remit.reject
-            return await send(task, waiting.request, reason)  # what was shown, and nothing else
+            return await remit.waiting(task, request), remit.connection.principal.name
 
-    done = asyncio.run(run())
+    waiting, name = asyncio.run(look())
+    err().print(safe(f"{waiting.task}: {short(waiting.root)} → {short(waiting.agent)}, for {waiting.purpose}"))
+    err().print(tasks.request(waiting.document()))
+    # Asked outside the event loop, which would keep Ctrl-C from the prompt.
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"{word.capitalize()} this as {name}?", err=True):
+        raise typer.Exit(1)
+
+    async def decide() -> Decided:
+        async with Remit.open(settings, person=name) as remit:
+            send = remit.approve if word == "approve" else remit.reject
+            return await send(waiting.task, waiting.request, reason)  # what was shown, and nothing else
+
+    done = asyncio.run(decide())
     if as_json:
         document(done.document())
     elif done.accepted:
