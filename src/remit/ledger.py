@@ -75,7 +75,8 @@ class _Account:
     blocks: dict[tuple[str, ...], _Block] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
-    version: int | None = None
+    version: int | None = 0
+    """Of the record; None: to be read first. A root's first reservation expects that there is no record yet."""
 
     def free(self) -> dict[str, int]:
         """Return the units this process holds, by delegation."""

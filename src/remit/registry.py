@@ -94,6 +94,7 @@ class Registry:
         self._documents = Documents(vault, MOUNT)
         self._epoch = Shared(self._read_epoch)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._made_for: dict[str, tuple[str, str]] = {}
         self._statements: dict[str, str] = {}
         self._bound: dict[tuple[str, str, str, str], None] = {}
 
@@ -178,6 +179,7 @@ class Registry:
         record = await self._documents.get(join("delegations", jti))
         if record is None:
             return None
+        _keep(self._made_for, jti, (record["namespace"], record["workflow_id"]))
         return DelegationRecord(jti, record["jws"], record["parent"], record["namespace"], record["workflow_id"])
 
     async def delegations(self) -> list[str]:
@@ -218,14 +220,16 @@ class Registry:
         key = (jti, namespace, workflow_id, first_run_id)
         if key in self._bound:
             return True
-        record = await self.delegation(jti)
-        if record is None or record.namespace != namespace:
+        if (jti not in self._made_for and await self.delegation(jti) is None) or self._made_for[jti][0] != namespace:
             return False
-        path = join("runs", jti)
+        made_for, path = self._made_for[jti][1], join("runs", jti)
+        if workflow_id == made_for and await self._documents.create(path, {"tasks": {workflow_id: first_run_id}}):
+            _keep(self._bound, key, None)
+            return True
         for _ in range(_TRIES):
             held, version = await self._documents.versioned(path)
             tasks: dict[str, str | None] = dict(held["tasks"]) if held else {}
-            if workflow_id != record.workflow_id and workflow_id not in tasks:
+            if workflow_id != made_for and workflow_id not in tasks:
                 return False
             bound = tasks.get(workflow_id)
             if bound is None:
@@ -276,8 +280,8 @@ class Registry:
     async def statements(self, subject: Subject) -> list[str]:
         """Return all statements about a subject, unverified, in no particular order."""
         folder = _statements(subject)
-        names = await self._documents.names(folder)
-        return list(await asyncio.gather(*(self._statement(join(folder, name)) for name in names)))
+        found = (self._statement(join(folder, name)) for name in await self._documents.names(folder))
+        return list(await asyncio.gather(*found))
 
     async def _statement(self, path: str) -> str:
         if (known := self._statements.get(path)) is not None:
@@ -340,6 +344,6 @@ def _contended(path: str) -> Held:
 
 def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
     """Keep a value, dropping the oldest beyond the bound."""
-    if len(cache) >= _CACHED:
-        cache.pop(next(iter(cache)), None)
+    while len(cache) >= _CACHED:
+        cache.pop(next(iter(cache)))
     cache[key] = value

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -154,19 +154,22 @@ class Standing:
 
     async def principal(self, principal: Principal, *, epoch: str) -> Status:
         """Return the standing of one principal."""
-        if await self._registry.principal(principal) is None:
-            return Status.REVOKED
-        return await self._folded(principal, links=(), epoch=epoch)
+        return await self._folded(principal, self._registry.principal(principal), links=(), epoch=epoch)
 
     async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> Status:
         leaf = links[-1]
-        if await self._registry.delegation(leaf.jti) is None:
-            return Status.REVOKED
-        return await self._folded(DelegationSubject(jti=leaf.jti, iss=leaf.iss), links=links, epoch=epoch)
+        subject = DelegationSubject(jti=leaf.jti, iss=leaf.iss)
+        return await self._folded(subject, self._registry.delegation(leaf.jti), links=links, epoch=epoch)
 
-    async def _folded(self, subject: Subject, *, links: Sequence[Delegation], epoch: str) -> Status:
+    async def _folded(
+        self, subject: Subject, record: Awaitable[object | None], *, links: Sequence[Delegation], epoch: str
+    ) -> Status:
+        """Return what the statements about a subject come to; without a record of its own it is revoked."""
+        found, tokens = await asyncio.gather(record, self._registry.statements(subject))
+        if found is None:
+            return Status.REVOKED
         statements = []
-        for token in await self._registry.statements(subject):
+        for token in tokens:
             try:
                 statements.append(await self.statement(token, subject=subject, links=links, epoch=epoch))
             except InvalidDocument:
