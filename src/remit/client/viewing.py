@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
     Raises:
         Refused: ``task.unknown``, ``task.ungoverned``. Held: Temporal does not answer.
     """
-    view, described = await asyncio.gather(workflows.view(connection, task), workflows.describe(connection, task))
+    view, described = await workflows.both(workflows.view(connection, task), workflows.describe(connection, task))
     found = dict(view) if view is not None else _from_temporal(described)
     if not found.get("delegation"):
         raise Refused(f"{task[:80]!r} carries no delegation", code="task.ungoverned", next_action="See `remit tasks`.")

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from temporalio.client import (
     WorkflowExecution,
@@ -36,6 +36,16 @@ AT_ONCE = 50
 """Signals under way at the same time."""
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+async def both(first: Awaitable[_T], second: Awaitable[_U]) -> tuple[_T, _U]:
+    """Await two calls to their ends, then raise what failed: a call left under way outlives its event loop."""
+    found = await asyncio.gather(first, second, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return cast(tuple[_T, _U], tuple(found))
 
 
 async def describe(connection: Connection, task: str) -> WorkflowExecutionDescription:
