@@ -18,6 +18,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
 from remit.temporal._failure import facts_of, was_cancelled
+from remit.temporal._header import MAX_APPROVALS
 from remit.temporal._settled import settled
 from remit.temporal._task import GovernedTask
 from remit.temporal._view import StepView
@@ -87,7 +88,7 @@ class Step:
             self._approvals.clear()  # they were given for the old delegation
         self._interrupted = False
         self._view.begin()
-        self._inner = self._schedule(tuple(self._approvals))
+        self._inner = self._schedule(tuple(self._approvals[-MAX_APPROVALS:]))
         self._inner.add_done_callback(self._ended)
         self._task.inflight[self._inner] = None
         self._task.running[self] = None

@@ -11,6 +11,7 @@ import pytest
 from temporalio import activity
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import (
+    ActivityFailureError,
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
@@ -152,6 +153,21 @@ async def test_a_start_that_goes_round_the_plugin_opens_nothing(here: Bench, ser
         assert code_of(failed.value) == "delegation.missing"
     assert not RAN
     assert not here.keeper.authorized
+
+
+async def test_a_standalone_activity_carries_nothing(here: Bench, server: WorkflowEnvironment) -> None:
+    handle = await server.client.start_activity(
+        "data.read",
+        READ[1],
+        id=f"alone-{uuid.uuid4()}",
+        task_queue=here.queue,
+        start_to_close_timeout=timedelta(seconds=5),
+    )
+    with pytest.raises(ActivityFailureError) as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "delegation.missing"
+    assert not RAN
 
 
 async def test_an_ungoverned_workflow_is_left_alone(here: Bench, server: WorkflowEnvironment) -> None:
