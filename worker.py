@@ -15,6 +15,7 @@ from remit.assembly import assemble, temporal_client
 from remit.errors import RemitError
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, names_of
+from remit.toolbox import announce
 from workflows.agent_task import AgentTask
 
 
@@ -33,6 +34,7 @@ async def main() -> None:
         )
         services = {name: service.url for name, service in parts.catalogue.services.items()}
         tools = [sql.query, publish.publish, http.requests(services)]
+        announce(settings.home, names_of(tools))
         async with Worker(
             await temporal_client(settings, plugins=[plugin]),
             task_queue=settings.task_queue,

@@ -93,7 +93,7 @@ class Approving:
             )
         return Approved(approval, key.kid)
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], chain: Chain, epoch: str) -> Admission:
+    async def admit(self, token: str, *, request: Mapping[str, Any], chain: Chain, task: str, epoch: str) -> Admission:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing.
 
         Args:
@@ -102,7 +102,7 @@ class Approving:
         Raises:
             Held: The registry did not answer.
         """
-        told = {"event": "decision", "delegation": chain.leaf.jti, "request": request.get("request")}
+        told = {"event": "decision", "task": task, "delegation": chain.leaf.jti, "request": request.get("request")}
         try:
             one = await self.verify(
                 token,

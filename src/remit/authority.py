@@ -255,11 +255,11 @@ class Authority:
         chain = await self._chains.load(reference, epoch=epoch, timely=False)
         return chain, await self.standing.of(chain, epoch=epoch)
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
+    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing."""
         epoch = await self.standing.epoch()
         chain = await self._chains.load(reference, epoch=epoch)
-        return await self._approving.admit(token, request=request, chain=chain, epoch=epoch)
+        return await self._approving.admit(token, request=request, chain=chain, task=task, epoch=epoch)
 
     async def delegate(
         self,

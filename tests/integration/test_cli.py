@@ -25,8 +25,8 @@ import pytest
 from remit import audit
 from remit.cli import terminal
 from remit.cli.entry import run
-from remit.cli.local import polling
 from remit.embedded import Stack
+from remit.local import polling
 from remit.settings import Settings
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]

@@ -13,7 +13,7 @@ from remit.cli import options
 if TYPE_CHECKING:
     from threading import Event
 
-    from remit.cli.local import LocalService
+    from remit.local import LocalService
 
 PORT_BASE = 28200
 PortBase = Annotated[
@@ -29,12 +29,12 @@ def dev(
     person: options.As = None,
 ) -> None:
     """Start OpenBao, PostgreSQL, Temporal and the worker; Ctrl-C stops all."""
-    from remit.cli.local import Application, LocalService
+    from remit.local import Application, LocalService
 
     settings = options.settings(home)
     if detach:
-        from remit.cli.local import in_background
         from remit.cli.terminal import err
+        from remit.local import in_background
 
         with err().status("Starting OpenBao, PostgreSQL, Temporal and the worker …"):
             in_background(settings.home, port_base)

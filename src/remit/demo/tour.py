@@ -17,11 +17,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from remit.cli.local import Application, LocalService, in_background
 from remit.demo.scenes import open_stage, play
 from remit.demo.telling import Teller
 from remit.demo.witness import Witness
 from remit.embedded import Stack
+from remit.local import Application, LocalService, in_background
 from remit.settings import Settings
 
 

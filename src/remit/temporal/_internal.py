@@ -55,7 +55,9 @@ class Internal:
         """Tell whether a decision counts for a waiting request."""
 
         async def ask() -> Answer:
-            admission = await self._authority.admit(token, request=request, reference=Reference(*chain))
+            admission = await self._authority.admit(
+                token, request=request, reference=Reference(*chain), task=activity.info().workflow_id or ""
+            )
             return {name: getattr(admission, name) for name in admission.__slots__}
 
         return await _answer(ask())

@@ -38,7 +38,7 @@ class Authority(Protocol):
     async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
         """Return a chain and the standing of every link and principal of it."""
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
+    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
         """Tell whether a decision counts for a waiting request."""
 
     async def delegate(

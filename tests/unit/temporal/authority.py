@@ -191,7 +191,7 @@ class Keeper:
         chain = self._chain(reference)
         return chain, tuple(self._points(chain))
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference) -> Admission:
+    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
         self.admitted.append(token)
         kind, claims = token.split(".")[0], self._read(token)
         if claims["by"] == "alice":

@@ -49,7 +49,7 @@ class Application:
         Raises:
             Usage: ``policy.folder`` when there are no policies.
         """
-        source = Path(__file__).parents[3]
+        source = Path(__file__).parents[2]
         folders = [policies, source / "policies"]
         found = next((folder.absolute() for folder in folders if (folder / CATALOGUE).is_file()), None)
         if found is None:
