@@ -32,7 +32,6 @@ from remit.deciding import Deciding
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
 from remit.errors import Held, NotLive, Refused, RemitError
-from remit.policy import RunContext
 from remit.presentation import TYP as PRESENTATION
 from remit.presentation import Presentation
 from remit.presentation import check as check_presentation
@@ -113,7 +112,7 @@ class Authority:
         self._approving = Approving(
             registry=registry, policy=policy, standing=self.standing, audit=audit, audience=self.audience, clock=clock
         )
-        self._deciding = Deciding(policy, self._approving)
+        self._deciding = Deciding(policy, self._approving, spent=ledger.spent, clock=clock)
         self._open: dict[str, _Open] = {}
         self._ending = Ending(mint)
 
@@ -139,10 +138,11 @@ class Authority:
                 raise
 
     async def _authorize(self, attempt: Attempt, presentation: Awaitable[str], record: AttemptRecord) -> Grant:
-        arguments = arguments_digest(attempt.call)
-        record.note(arguments=arguments)
+        record.note(arguments=(arguments := arguments_digest(attempt.call)))
         with span("remit.verify", delegation=attempt.reference.delegation):
-            answers = await asyncio.gather(self.standing.epoch(), presentation, return_exceptions=True)
+            reading = asyncio.gather(self.standing.epoch(), presentation, return_exceptions=True)
+            foreseen = await self._deciding.foresee(attempt, chain=self._chains.known(attempt.reference))
+            answers = await reading
             for answer in answers:
                 if isinstance(answer, BaseException):
                     raise answer
@@ -160,15 +160,10 @@ class Authority:
                 first_run=attempt.first_run,
             )
         profile = self._profile(attempt.credential)
-        run = RunContext(
-            now=int(self._clock()),
-            step=attempt.step,
-            attempt=attempt.attempt,
-            spent=self._ledger.spent(chain.ids[-1]),
-            cost=attempt.cost,
-        )
         with span("remit.decide", action=attempt.call.action, resource=attempt.call.resource):
-            verdict, approvals = await self._deciding.decide(attempt, chain=chain, run=run, epoch=epoch, record=record)
+            verdict, approvals = await self._deciding.decide(
+                attempt, chain=chain, epoch=epoch, record=record, foreseen=foreseen
+            )
         reservation = await self._ledger.reserve(
             [(link.jti, link.scope.budget) for link in chain.links], root=chain.ids[0], cost=attempt.cost
         )

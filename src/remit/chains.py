@@ -47,6 +47,11 @@ class Chains:
         self._groups = groups
         self._clock = clock
         self._verified: dict[tuple[str, str], Chain] = {}
+        self._known: dict[str, Chain] = {}
+
+    def known(self, reference: Reference) -> Chain | None:
+        """Return the chain this reference named when it was last verified; whether it still holds, `load` tells."""
+        return self._known.get(reference.digest)
 
     async def load(self, reference: Reference, *, epoch: str, timely: bool = True) -> Chain:
         """Return the verified chain a reference names.
@@ -75,7 +80,8 @@ class Chains:
             )
             if len(self._verified) >= CACHED:
                 self._verified.clear()
-            self._verified[key] = chain
+                self._known.clear()
+            self._verified[key] = self._known[reference.digest] = chain
         if timely:
             check_time(chain, int(self._clock()))
         return chain

@@ -2,48 +2,97 @@
 
 - Cedar is asked as things stand. When a person is needed, the approvals given are verified and Cedar is asked again.
 - The request a person sees and the binding their approval carries are made from the call itself.
+- The first question may be put while what else the attempt needs is on its way from OpenBao. Its answer counts only
+  if chain and moment turn out to be exactly those it was asked with; otherwise it is asked again.
 """
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from remit.errors import Denied, NeedsApproval, RemitError
-from remit.policy import Approvals
+from remit.policy import Approvals, RunContext
 from remit.step import binding, request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from remit.approvals import Approval
     from remit.approving import Approving
     from remit.attempt import Attempt
     from remit.chain import Chain
-    from remit.policy import PolicyEngine, RunContext
+    from remit.policy import PolicyEngine
     from remit.recording import AttemptRecord
     from remit.verdict import Verdict
 
 NOBODY = Approvals(0, frozenset())
+_TURNS = 3
+"""Turns of the event loop until requests that were just begun are sent; fewer only means that less time is won."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Cedar's answer to the first question about an attempt, with what it was asked about."""
+
+    chain: Chain
+    run: RunContext
+    verdict: Verdict
 
 
 class Deciding:
-    """Asks Cedar about attempts."""
+    """Asks Cedar about attempts.
 
-    def __init__(self, policy: PolicyEngine, approving: Approving) -> None:
+    Args:
+        spent: What was spent under a delegation so far.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyEngine,
+        approving: Approving,
+        *,
+        spent: Callable[[str], int],
+        clock: Callable[[], float],
+    ) -> None:
         self._policy = policy
         self._approving = approving
+        self._spent = spent
+        self._clock = clock
+
+    async def foresee(self, attempt: Attempt, *, chain: Chain | None) -> Foreseen | None:
+        """Ask Cedar as things seem to stand, once requests begun just before are on their way.
+
+        Args:
+            chain: The chain the attempt will probably turn out to have; None when nobody knows.
+        """
+        if chain is None:
+            return None
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        run = self._moment(attempt, chain)
+        return Foreseen(chain, run, self._policy.decide(chain=chain, call=attempt.call, run=run, approvals=NOBODY))
 
     async def decide(
-        self, attempt: Attempt, *, chain: Chain, run: RunContext, epoch: str, record: AttemptRecord
+        self, attempt: Attempt, *, chain: Chain, epoch: str, record: AttemptRecord, foreseen: Foreseen | None
     ) -> tuple[Verdict, tuple[Approval, ...]]:
         """Return a permit and the approvals it rests on.
+
+        Args:
+            chain: The chain, verified and live.
+            foreseen: An answer to the first question, given before that was known.
 
         Raises:
             Denied: Policy says no. NeedsApproval: A person must decide first. Rejected: A person said no.
             Held: An approver's standing could not be read.
         """
-        call = attempt.call
-        verdict = self._policy.decide(chain=chain, call=call, run=run, approvals=NOBODY)
+        call, run = attempt.call, self._moment(attempt, chain)
+        if foreseen is not None and foreseen.chain is chain and foreseen.run == run:
+            verdict = foreseen.verdict
+        else:
+            verdict = self._policy.decide(chain=chain, call=call, run=run, approvals=NOBODY)
         approvals: tuple[Approval, ...] = ()
         refused: tuple[RemitError, ...] = ()
         bound = request = ""
@@ -68,6 +117,15 @@ class Deciding:
             verdict.reason or f"policy denies {call.action} on {call.resource}",
             policies=verdict.policies,
             next_action="`remit explain` names the policies; what is delegated bounds what an agent may do.",
+        )
+
+    def _moment(self, attempt: Attempt, chain: Chain) -> RunContext:
+        return RunContext(
+            now=int(self._clock()),
+            step=attempt.step,
+            attempt=attempt.attempt,
+            spent=self._spent(chain.ids[-1]),
+            cost=attempt.cost,
         )
 
 
