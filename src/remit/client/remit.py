@@ -127,7 +127,7 @@ class Remit:
                 code="step.unknown",
                 next_action=f"It has {len(shown['steps'])}; see: remit show {task}",
             )
-        everything = list(audit.read(self.connection.settings.audit_folder))
+        everything = list(audit.read(self.connection.settings.audit_folder, task=None if step is None else task))
         records = [record for record in everything if record.get("task") == task]
         own = {record["chain"][-1] for record in records if record.get("chain")} | {shown["chain"][-1]["delegation"]}
         if step is None:  # and what was done under what it handed on
@@ -135,8 +135,8 @@ class Remit:
         leaves = dict.fromkeys([*sorted(own), *(record["chain"][-1] for record in records if record.get("chain"))])
         chains = [await self.connection.chain(jti) for jti in leaves]
         links = {link.jti: link for chain in chains for link in chain.links}
-        # A decision is recorded under the delegation it was made about.
-        records += [record for record in everything if "task" not in record and record.get("delegation") in links]
+        # A decision names the delegation it was made about, and no chain.
+        records += [one for one in everything if one not in records and one.get("delegation") in links]
         records.sort(key=lambda record: float(record.get("time") or 0))
         stated = await viewing.statements(self.connection, chains)
         evidence = explaining.Evidence(shown, tuple(links.values()), tuple(records), stated, step)
