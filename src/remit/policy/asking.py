@@ -15,8 +15,11 @@ import cedarpy
 from cedarpy import pst
 
 from remit.policy.entities import Uid, uid
-from remit.policy.rules import Rule, can_match
+from remit.policy.rules import Rule, can_match, resource_named
 from remit.policy.schema import Actions
+
+KEPT_SLICES = 256
+"""Policy sets kept ready; one is made for each kind of question, and each resource that a head names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,12 @@ class Questions:
         self._schema = schema
         self._actions = actions
         self._rules = tuple(rules)
-        self._slices: dict[tuple[str, str, str], tuple[cedarpy.PolicySet, bool]] = {}
+        self._named = {name for rule in rules if (name := resource_named(rule.node)) is not None}
+        self._slices: dict[tuple[str, str, str, str], tuple[cedarpy.PolicySet, bool]] = {}
 
     def ask(self, who: str, principal: Uid, action: str, resource: Uid) -> Ask:
         """Return the question whether a principal may do an action on a resource."""
-        policies, reads = self._slice(principal["type"], action, resource["type"])
+        policies, reads = self._slice(principal["type"], action, resource)
         request = {"principal": principal, "action": uid("Action", action), "resource": resource}
         return Ask(who, request, policies, reads)
 
@@ -98,17 +102,20 @@ class Questions:
             errors = ("Cedar did not decide",)
         return Answer(result.allowed, tuple(result.diagnostics.reasons), errors)
 
-    def _slice(self, principal: str, action: str, resource: str) -> tuple[cedarpy.PolicySet, bool]:
-        key = (principal, action, resource)
+    def _slice(self, principal: str, action: str, resource: Uid) -> tuple[cedarpy.PolicySet, bool]:
+        kind, name = resource["type"], resource["id"]
+        key = (principal, action, kind, name if name in self._named else "")
         found = self._slices.get(key)
         if found is None:
             above = self._actions.above[action]
             rules = [
                 rule
                 for rule in self._rules
-                if can_match(rule.node, principal=principal, action=action, above=above, resource=resource)
+                if can_match(rule.node, principal=principal, action=action, above=above, resource=kind, name=name)
             ]
             nodes = pst.FrozenMap({rule.name: rule.node for rule in rules})
             policies = cedarpy.PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), nodes, ()))
+            if len(self._slices) >= KEPT_SLICES:
+                self._slices.pop(next(iter(self._slices)), None)
             found = self._slices[key] = (policies, any(rule.reads_approvals for rule in rules))
         return found

@@ -108,7 +108,15 @@ def _inside(value: object) -> Iterator[object]:
         yield from (getattr(value, one.name) for one in fields(value))
 
 
-def can_match(node: pst.Template, *, principal: str, action: str, above: frozenset[str], resource: str | None) -> bool:
+def can_match(
+    node: pst.Template,
+    *,
+    principal: str,
+    action: str,
+    above: frozenset[str],
+    resource: str | None,
+    name: str | None = None,
+) -> bool:
     """Return whether a policy's head can match at all.
 
     Args:
@@ -117,18 +125,25 @@ def can_match(node: pst.Template, *, principal: str, action: str, above: frozens
         action: The action asked about.
         above: That action and every group it stands under.
         resource: The resource's entity type; None for any.
+        name: The resource's id; None for any.
     """
     if isinstance(node.action, pst.ActionEq) and node.action.entity.id != action:
         return False
     if isinstance(node.action, pst.ActionIn) and not above & {one.id for one in node.action.entities}:
         return False
-    return _typed(node.principal, principal) and (resource is None or _typed(node.resource, resource))
+    return _possible(node.principal, principal) and (resource is None or _possible(node.resource, resource, name))
 
 
-def _typed(constraint: pst.PrincipalOrResourceConstraint, kind: str) -> bool:
-    """Return whether a constraint lets this entity type through; group membership is left to Cedar."""
+def resource_named(node: pst.Template) -> str | None:
+    """Return the id of the one resource a policy's head names, None when it names none."""
+    named = node.resource.entity if isinstance(node.resource, pst.ScopeEq) else None
+    return named.id if isinstance(named, pst.EntityUid) else None
+
+
+def _possible(constraint: pst.PrincipalOrResourceConstraint, kind: str, name: str | None = None) -> bool:
+    """Return whether a constraint can let an entity through; group membership is left to Cedar."""
     if isinstance(constraint, pst.ScopeIs | pst.ScopeIsIn):
         return str(constraint.entity_type) == kind
     if isinstance(constraint, pst.ScopeEq) and isinstance(constraint.entity, pst.EntityUid):
-        return str(constraint.entity.type) == kind
+        return str(constraint.entity.type) == kind and name in (None, constraint.entity.id)
     return True

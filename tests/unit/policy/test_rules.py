@@ -4,7 +4,7 @@ import cedarpy
 import pytest
 from cedarpy import pst
 
-from remit.policy.rules import asks_where_chain_stands, can_match, reads_approvals, roles_in
+from remit.policy.rules import asks_where_chain_stands, can_match, reads_approvals, resource_named, roles_in
 
 
 def node(text: str) -> pst.Template:
@@ -80,6 +80,30 @@ def test_a_head_that_cannot_match(head: str, matches: bool) -> None:
     above = frozenset({"query", "read", "tool"})
     template = node(f"permit ({head});")
     assert can_match(template, principal="Agent", action="query", above=above, resource="Dataset") is matches
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "matches"),
+    [
+        ('resource == Dataset::"flights"', "flights", True),
+        ('resource == Dataset::"payroll"', "flights", False),
+        ('resource == Dataset::"payroll"', None, True),
+        ('resource == Service::"flights"', "flights", False),
+        ('resource in Space::"payroll"', "flights", True),
+        ("resource is Dataset", "flights", True),
+        ("resource", "flights", True),
+    ],
+)
+def test_a_head_that_names_another_resource_cannot_match(head: str, name: str | None, matches: bool) -> None:
+    template = node(f"permit (principal, action, {head});")
+    above = frozenset({"query"})
+    found = can_match(template, principal="Agent", action="query", above=above, resource="Dataset", name=name)
+    assert found is matches
+
+
+def test_the_resource_a_head_names() -> None:
+    assert resource_named(node('permit (principal, action, resource == Dataset::"payroll");')) == "payroll"
+    assert resource_named(node('permit (principal == User::"a", action, resource in Space::"s");')) is None
 
 
 def test_roles_in_an_annotation() -> None:
