@@ -105,12 +105,13 @@ async def bench(
     flows: Any = None,
     activities: Any = None,
     plugin: Any = None,
+    queue: str = "",
     **options: Any,
 ) -> AsyncIterator[Bench]:
     if client is None:
         address = environment.client.service_client.config.target_host
         client = await Client.connect(address, plugins=[plugin_of(keeper, **(plugin or {}))])
-    queue = f"queue-{uuid.uuid4().hex[:8]}"
+    queue = queue or f"queue-{uuid.uuid4().hex[:8]}"
     with ThreadPoolExecutor(8) as threads:
         async with Worker(
             client,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
 
-from tests.unit.temporal.authority import decision
-from tests.unit.temporal.conftest import Bench, eventually
+from tests.unit.temporal.authority import Keeper, decision
+from tests.unit.temporal.conftest import Bench, bench, eventually
 from tests.unit.temporal.tools import RAN
 
 READ = ["data.read", {"dataset": "flights", "n": 1}]
@@ -68,15 +69,19 @@ async def test_a_rejection_ends_the_step(here: Bench) -> None:
     assert not RAN
 
 
-async def test_a_rejection_beats_an_approval_that_races_it(here: Bench) -> None:
-    handle, waiting = await waits(here)
-    await asyncio.gather(
-        handle.signal("remit.decide", decision("approve", waiting["request"], by="bob")),
-        handle.signal("remit.decide", decision("reject", waiting["request"], by="dora")),
-        *(handle.signal("remit.notice") for _ in range(5)),
-    )
-    with pytest.raises(WorkflowFailureError):
-        await handle.result()
+@pytest.mark.parametrize("kinds", [("approve", "reject"), ("reject", "approve")])
+async def test_a_rejection_beats_an_approval_that_races_it(
+    server: WorkflowEnvironment, keeper: Keeper, kinds: tuple[str, str]
+) -> None:
+    async with bench(server, keeper, queue="race") as here:
+        handle, waiting = await waits(here)
+    for number, kind in enumerate(kinds):  # no worker is there: it finds both at once
+        await handle.signal("remit.decide", decision(kind, waiting["request"], by=f"somebody-{number}"))
+    async with bench(server, keeper, queue="race"):
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "approval.rejected"
     assert not RAN
 
 
