@@ -129,6 +129,7 @@ async def submit(connection: Connection, job: Job) -> Submitted:
                 job.task(),
                 id=task,
                 task_queue=connection.settings.task_queue,
+                static_summary=f"as {connection.principal.name} → {terms.agent} · {terms.purpose}",
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             )
     except BaseException as error:

@@ -112,7 +112,11 @@ class Desk:
         left = None if wait is None else max(0.001, since + float(wait) - workflow.time())
         late = False
         try:
-            await workflow.wait_condition(lambda: request.answered or void(), timeout=left)
+            await workflow.wait_condition(
+                lambda: request.answered or void(),
+                timeout=left,
+                timeout_summary=f"waits for {', '.join(map(str, facts['approvers']))}"[:100],
+            )
         except TimeoutError:
             late = True
         except asyncio.CancelledError:

@@ -22,6 +22,7 @@ from remit.temporal._failure import to_application_error
 from remit.temporal._header import Terms
 
 _LONGEST_LOOK = 3600
+_AGAIN = "looks whether it may go on"
 """Seconds after which a suspended task looks again by itself."""
 
 
@@ -76,11 +77,11 @@ class Gate:
             return
         if self.status is Status.SUSPENDED:
             left = int(standing.get("expires_at") or 0) - int(workflow.time()) + 1
-            self._arm(max(1, min(left, _LONGEST_LOOK)), self._look_again)
+            self._arm(max(1, min(left, _LONGEST_LOOK)), self._look_again, summary=_AGAIN)
         elif self.terms.wait is None:
             self._end(standing)
         else:
-            self._arm(self.terms.wait, lambda: self._end(standing))
+            self._arm(self.terms.wait, lambda: self._end(standing), summary="waits for a fresh delegation")
         self._stop()
 
     def refusal(self) -> ApplicationError:
@@ -100,7 +101,7 @@ class Gate:
 
     def _look_again(self) -> None:
         self._look()
-        self._arm(_LONGEST_LOOK, self._look_again)
+        self._arm(_LONGEST_LOOK, self._look_again, summary=_AGAIN)
 
     def _end(self, standing: Mapping[str, Any]) -> None:
         self.halted = NotLive(
@@ -111,9 +112,9 @@ class Gate:
         )
         self._halt()
 
-    def _arm(self, seconds: int, then: Callable[[], None]) -> None:
+    def _arm(self, seconds: int, then: Callable[[], None], *, summary: str) -> None:
         async def ring() -> None:
-            await workflow.sleep(seconds)
+            await workflow.sleep(seconds, summary=summary)
             self._timer = None
             then()
 

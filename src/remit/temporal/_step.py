@@ -165,7 +165,7 @@ class Step:
         )
 
     async def _pause(self) -> None:
-        await workflow.sleep(self._wait)
+        await workflow.sleep(self._wait, summary="something needed does not answer: tries again")
         self._wait = min(_LONGEST_WAIT, self._wait * 2)
 
     def _ended(self, done: asyncio.Task[Any]) -> None:

@@ -49,6 +49,11 @@ class StepView:
         self.code = str(facts.get("code", ""))
         self.policies = [str(one) for one in facts.get("policies") or ()]
 
+    @property
+    def verdict(self) -> str:
+        """What was decided, and by which policies, as far as the workflow knows: a tool ran only if permitted."""
+        return "permit" if self.state == "done" else " ".join([self.code, *self.policies]).strip()
+
     def to_json(self) -> dict[str, Any]:
         """Return its entry among ``steps``; attempts are the audit log's to add."""
         entry: dict[str, Any] = {
@@ -139,10 +144,9 @@ class View:
                 for link in self.chain
             ]
         if self.steps:
-            lines += ["", "| step | tool | resource | state | |", "|---|---|---|---|---|"]
+            lines += ["", "| step | tool | resource | state | verdict |", "|---|---|---|---|---|"]
             lines += [
-                f"| {step.n} | {_text(step.tool)} | {_text(step.resource)} | {step.state} "
-                f"| {_text(' '.join([step.code, *step.policies]).strip())} |"
+                f"| {step.n} | {_text(step.tool)} | {_text(step.resource)} | {step.state} | {_text(step.verdict)} |"
                 for step in list(self.steps)[-10:]
             ]
         return "\n".join(lines)
