@@ -150,7 +150,7 @@ def _standing(chain: Chain, points: Sequence[Standpoint]) -> Answer:
                 "from": link.iss.spiffe_id,
                 "to": link.delegate.spiffe_id,
                 "status": statuses.get(link.jti, Status.REVOKED).value,
-                "expires_at": datetime.fromtimestamp(link.exp, UTC).isoformat(),
+                "expires_at": datetime.fromtimestamp(link.exp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
             for link in chain.links
         ],
