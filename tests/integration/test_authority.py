@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -12,10 +14,11 @@ import psycopg
 import pytest
 
 from remit import audit
-from remit.assembly import Parts
+from remit.assembly import Parts, assemble
 from remit.attempt import Attempt
 from remit.client import Remit
 from remit.embedded import Stack
+from remit.embedded.provision import provision
 from remit.errors import (
     Denied,
     Held,
@@ -405,3 +408,25 @@ async def test_what_a_former_key_revoked_stays_revoked(stack: Stack, settings: S
         assert error.status == status
     await state(settings, suspended, Event.REINSTATED, by="carol")
     await parts.authority.release(await authorize(parts, suspended.attempt()), outcome="ok")
+
+
+async def test_any_engine_that_leases_is_a_credential_by_configuration(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    """A second profile of the kind `engine`, over a mount Remit knows nothing special of."""
+    policies = tmp_path / "policies"
+    shutil.copytree(settings.policies, policies)
+    catalogue = policies / "catalogue.yaml"
+    added = "  any-engine: {kind: engine, path: database/creds/flights-ro, role: any-engine, ttl: 2m}\n"
+    catalogue.write_text(catalogue.read_text().rstrip() + "\n" + added)
+    await asyncio.to_thread(provision, stack, policies=policies)
+    try:
+        async with assemble(settings.model_copy(update={"policies": policies})) as parts:
+            task = await delegate(settings)
+            grant = await authorize(parts, task.attempt(credential="any-engine"))
+            assert minted_users(stack, task) == [grant.credential["username"]]
+            assert grant.credential["password"] not in repr(grant)
+            await parts.authority.release(grant, outcome="ok")
+            assert minted_users(stack, task) == []
+    finally:
+        await asyncio.to_thread(provision, stack, policies=settings.policies)
