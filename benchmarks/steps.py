@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from benchmarks import tools
 from benchmarks.bench import GOVERNED, Bench
 from benchmarks.figures import Measure, Pair, compared
+from remit.delegation import Reference
 
-Round = Callable[[bool], Awaitable[float]]
+Round = Callable[[bool, int], Awaitable[float]]
+"""Governed or not, and how many steps; to milliseconds a step or steps a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +36,35 @@ class Plan:
 async def sequential(bench: Bench, activity: str, plan: Plan) -> list[Pair]:
     """Return milliseconds per step, one step after the other."""
 
-    async def one(governed: bool) -> float:
+    async def one(governed: bool, steps: int) -> float:
         task, reference = f"bench-{uuid.uuid4()}", None
         if governed:
             ((task, reference),) = await bench.references(1)
-        handle = await bench.start("bench.Steps", activity, tools.INPUT, plan.steps, task=task, reference=reference)
+        handle = await bench.start("bench.Steps", activity, tools.INPUT, steps, task=task, reference=reference)
         taken: list[float] = await handle.result()
+        await bench.parts.authority.settled()
         return statistics.median(taken) * 1000
 
-    return await _in_turns(one, plan.rounds)
+    return await _in_turns(one, plan.rounds, plan.steps)
 
 
 async def at_once(bench: Bench, activity: str, plan: Plan) -> list[Pair]:
     """Return steps per second of many tasks at once, from the first start to the last end."""
 
-    async def one(governed: bool) -> float:
+    async def one(governed: bool, steps: int) -> float:
         tasks = [(f"bench-{uuid.uuid4()}", None) for _ in range(plan.tasks)]
         begun = await bench.references(plan.tasks) if governed else tasks
-        began = time.perf_counter()
 
-        async def run(task: str, reference: object) -> None:
-            handle = await bench.start("bench.Steps", activity, tools.INPUT, plan.each, task=task, reference=reference)
+        async def run(task: str, reference: Reference | None) -> None:
+            handle = await bench.start("bench.Steps", activity, tools.INPUT, steps, task=task, reference=reference)
             await handle.result()
 
+        began = time.perf_counter()
         await asyncio.gather(*(run(*pair) for pair in begun))
-        return plan.tasks * plan.each / (time.perf_counter() - began)
+        await bench.parts.authority.settled()
+        return plan.tasks * steps / (time.perf_counter() - began)
 
-    return await _in_turns(one, plan.rounds)
-
-
-async def measured(bench: Bench, plan: Plan, minted: Plan) -> list[Measure]:
-    """Return the four comparisons.
-
-    Args:
-        plan: Without a credential. minted: With one.
-    """
-    return [
-        *await without_credential(bench, plan),
-        *await with_credential(bench, minted),
-    ]
+    return await _in_turns(one, plan.rounds, plan.each)
 
 
 async def without_credential(bench: Bench, plan: Plan) -> list[Measure]:
@@ -145,13 +137,13 @@ async def history(bench: Bench, counts: tuple[int, int] = (5, 25)) -> Measure:
     )
 
 
-async def _in_turns(one: Round, rounds: int) -> list[Pair]:
-    """Run governed and ungoverned rounds in turns, the first of each uncounted; who begins alternates."""
-    await one(True)
-    await one(False)
+async def _in_turns(one: Round, rounds: int, steps: int) -> list[Pair]:
+    """Run governed and ungoverned rounds in turns, after a short one of each; who begins alternates."""
+    await one(True, 2)
+    await one(False, 2)
     pairs = []
     for number in range(rounds):
         order = (True, False) if number % 2 == 0 else (False, True)
-        taken = {side: await one(side) for side in order}
+        taken = {side: await one(side, steps) for side in order}
         pairs.append(Pair(taken[True], taken[False]))
     return pairs
