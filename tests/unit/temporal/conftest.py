@@ -60,7 +60,7 @@ class Bench:
         found: dict[str, Any] = await handle.query("remit.view", rpc_timeout=timedelta(seconds=10))
         return found
 
-    async def until(self, handle: WorkflowHandle[Any, Any], state: str, *, seconds: float = 10) -> dict[str, Any]:
+    async def until(self, handle: WorkflowHandle[Any, Any], state: str, *, seconds: float = 30) -> dict[str, Any]:
         return await eventually(lambda: self._in(handle, state), seconds=seconds)
 
     async def _in(self, handle: WorkflowHandle[Any, Any], state: str) -> dict[str, Any] | None:
@@ -69,7 +69,7 @@ class Bench:
         return await self.view(handle) if found == state else None
 
 
-async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 10) -> Any:
+async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 30) -> Any:
     """Return the first true answer."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not (found := await ask()):
