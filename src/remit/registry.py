@@ -25,8 +25,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from remit import jose
@@ -37,6 +38,7 @@ from remit.principals import Principal
 from remit.statements import Subject
 from remit.vault import Documents, Shared, Vault
 from remit.vault.paths import join
+from remit.vault.shared import Batch
 
 MOUNT = "remit"
 LIVE_MOUNT = "remit-live"
@@ -97,6 +99,7 @@ class Registry:
         self._made_for: dict[str, tuple[str, str]] = {}
         self._statements: dict[str, str] = {}
         self._bound: dict[tuple[str, str, str, str], None] = {}
+        self._runs: dict[str, Batch[tuple[str, str | None], bool]] = {}
 
     @property
     def documents(self) -> Documents:
@@ -222,42 +225,34 @@ class Registry:
             return True
         if (jti not in self._made_for and await self.delegation(jti) is None) or self._made_for[jti][0] != namespace:
             return False
-        made_for, path = self._made_for[jti][1], join("runs", jti)
-        if workflow_id == made_for and await self._documents.create(path, {"tasks": {workflow_id: first_run_id}}):
+        if bound := await self._entering(jti)((workflow_id, first_run_id)):
             _keep(self._bound, key, None)
-            return True
-        for _ in range(_TRIES):
-            held, version = await self._documents.versioned(path)
-            tasks: dict[str, str | None] = dict(held["tasks"]) if held else {}
-            if workflow_id != made_for and workflow_id not in tasks:
-                return False
-            bound = tasks.get(workflow_id)
-            if bound is None:
-                tasks[workflow_id] = first_run_id
-                if not await self._documents.replace(path, {"tasks": tasks}, version=version):
-                    continue
-            elif bound != first_run_id:
-                return False
-            _keep(self._bound, key, None)
-            return True
-        raise _contended(path)
+        return bound
 
     async def allow_task(self, jti: str, *, workflow_id: str) -> None:
-        """Let another execution use the delegation: the first one that runs under this workflow id.
+        """Let another execution use the delegation: the first one that runs under this workflow id."""
+        await self._entering(jti)((workflow_id, None))
 
-        Raises:
-            Held: Too many others write at the same time, or OpenBao did not answer.
-        """
-        path = join("runs", jti)
-        for _ in range(_TRIES):
+    def _entering(self, jti: str) -> Batch[tuple[str, str | None], bool]:
+        """Return what enters executions of a delegation: those of one moment in one write, so they do not compete."""
+        if jti not in self._runs:
+            _keep(self._runs, jti, Batch(partial(self._entered, jti)))
+        return self._runs[jti]
+
+    async def _entered(self, jti: str, wishes: Sequence[tuple[str, str | None]]) -> list[bool]:
+        path, (_, made_for) = join("runs", jti), self._made_for.get(jti, ("", ""))
+        held, version = None, 0  # there is hardly ever a record when a task begins, so the first try expects none
+        for number in range(_TRIES):
+            before: dict[str, str | None] = held["tasks"] if held else {}
+            tasks = dict(before)
+            answers = [_enter(tasks, *wish, made_for=made_for) for wish in wishes]
+            if tasks != before:
+                if await self._documents.replace(path, {"tasks": tasks}, version=version):
+                    return answers
+            elif number:
+                return answers
             held, version = await self._documents.versioned(path)
-            tasks: dict[str, str | None] = dict(held["tasks"]) if held else {}
-            if workflow_id in tasks:
-                return
-            tasks[workflow_id] = None
-            if await self._documents.replace(path, {"tasks": tasks}, version=version):
-                return
-        raise _contended(path)
+        raise Held(f"{path}: too many writers at once", code="registry.busy", next_action="It is tried again.")
 
     async def tasks(self, jti: str) -> dict[str, str | None]:
         """Return the executions that may use a delegation: workflow id to first run id, None until it has run."""
@@ -338,8 +333,14 @@ def _statements(subject: Subject) -> str:
     return join("statements", "delegation", subject.jti)
 
 
-def _contended(path: str) -> Held:
-    return Held(f"{path}: too many writers at once", code="registry.busy", next_action="It is tried again.")
+def _enter(tasks: dict[str, str | None], workflow_id: str, first_run_id: str | None, *, made_for: str) -> bool:
+    """Allow an execution, or bind its first run; tell whether it may use the delegation."""
+    if first_run_id is None:
+        tasks.setdefault(workflow_id, None)
+        return True
+    if workflow_id == made_for or workflow_id in tasks:
+        tasks[workflow_id] = tasks.get(workflow_id) or first_run_id
+    return tasks.get(workflow_id) == first_run_id
 
 
 def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:

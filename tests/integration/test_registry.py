@@ -155,6 +155,34 @@ async def test_of_executions_that_race_one_is_bound(alice: Registry, made: Site)
     assert set(await alice.tasks(jti)) == {"task-1", *(f"child-{number}" for number in range(6))}
 
 
+async def test_executions_that_enter_at_once_share_a_write(
+    alice: Registry, authority: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jti = await stored(alice, "e.e.e")
+    names = [f"child-{number}" for number in range(60)]
+    writes = []
+    replace = type(authority.documents).replace
+
+    async def counted(self: Any, path: str, record: Any, *, version: int) -> bool:
+        writes.append(path)
+        return await replace(self, path, record, version=version)
+
+    monkeypatch.setattr(type(authority.documents), "replace", counted)
+    facts: dict[str, Any] = {"namespace": "default"}
+    await asyncio.gather(
+        authority.bind_run(jti, workflow_id="task-1", first_run_id="run", **facts),
+        *(authority.allow_task(jti, workflow_id=name) for name in names),
+    )
+    answers = await asyncio.gather(
+        *(authority.bind_run(jti, workflow_id=name, first_run_id=f"r-{name}", **facts) for name in names),
+        authority.bind_run(jti, workflow_id="never allowed", first_run_id="r", **facts),
+        authority.bind_run(jti, workflow_id=names[0], first_run_id="another", **facts),
+    )
+    assert answers == [*([True] * 60), False, False]
+    assert len(writes) <= 4
+    assert await alice.tasks(jti) == {"task-1": "run", **{name: f"r-{name}" for name in names}}
+
+
 # Statements and the epoch
 
 
