@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from remit import jose, telemetry
 from remit.audit import AuditLog
 from remit.authority import Authority
+from remit.bootstrap.identities import STEP_KEY, TOKEN_KEY
 from remit.catalogue import Catalogue
 from remit.credentials import Mint
 from remit.errors import Held
@@ -30,11 +31,6 @@ from remit.vault import JwtLogin, Login, TransitSigner, Vault
 
 if TYPE_CHECKING:
     from temporalio.client import Client, Plugin
-
-STEP_KEY = "remit-authority"
-"""Transit key the authority signs step tokens with."""
-TOKEN_KEY = "remit-token"  # noqa: S105 - a key's name
-"""Transit key it signs downstream access tokens with."""
 
 PENDING_SECONDS = 5.0
 """Between tries to destroy leases that are pending."""

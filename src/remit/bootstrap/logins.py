@@ -21,13 +21,13 @@ from remit.bootstrap.identities import STEP_KEY
 from remit.bootstrap.result import OidcProvider, WorkloadTrust
 from remit.bootstrap.wanted import Wanted
 from remit.catalogue import Catalogue
+from remit.credentials.mint import STEP_AUDIENCE
 from remit.vault import transit
 from remit.vault.paths import join
 from remit.vault.steps import CEL_ROLE, Profile
 from remit.vault.steps import MOUNT as STEPS
 
 WORKLOADS = "remit-workload"
-STEP_AUDIENCE = "openbao"
 STEP_SECONDS = 60
 """Life of a step login unless it is renewed: what a crash can leave behind."""
 WORKLOAD_SECONDS = 900
