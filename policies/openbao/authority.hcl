@@ -22,8 +22,10 @@ path "remit/data/delegations/*" { capabilities = ["create", "read"] }
 path "remit/data/approvals/*"   { capabilities = ["create", "read"] }
 path "remit/data/runs/*"        { capabilities = ["create", "read", "update"] }
 path "remit/data/budget/*"      { capabilities = ["create", "read", "update"] }
+path "remit/data/epoch"         { capabilities = ["read", "update"] }
 path "remit/delete/*"           { capabilities = ["deny"] }
 path "remit/undelete/*"         { capabilities = ["deny"] }
 path "remit/destroy/*"          { capabilities = ["deny"] }
 
-path "remit-live/leases/*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "remit-live/leases/*"   { capabilities = ["create", "read", "update", "delete", "list"] }
+path "remit-live/cascades/*" { capabilities = ["read", "list", "delete"] }

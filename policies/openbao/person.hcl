@@ -20,4 +20,5 @@ path "remit/delete/*"           { capabilities = ["deny"] }
 path "remit/undelete/*"         { capabilities = ["deny"] }
 path "remit/destroy/*"          { capabilities = ["deny"] }
 
-path "remit-live/leases/*" { capabilities = ["read", "list", "delete"] }
+path "remit-live/leases/*"   { capabilities = ["read", "list", "delete"] }
+path "remit-live/cascades/*" { capabilities = ["create", "read", "list"] }

@@ -17,7 +17,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     approvals/<approval>                    {"binding", "run", "step"}
     budget/<root>                           see `remit.ledger`
 
-and in ``remit-live`` (KV v1, really deletes): ``leases/<root>/<grant>``.
+What is live, and really deleted, is in `remit.live`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ from remit import jose
 from remit.chain import chain_digest
 from remit.delegation import MAX_LINKS, Reference
 from remit.errors import Held, InvalidDocument, Refused
+from remit.live import Live
 from remit.principals import Principal
 from remit.statements import Subject
 from remit.vault import Documents, Shared, Vault
@@ -41,7 +42,6 @@ from remit.vault.paths import join
 from remit.vault.shared import Batch
 
 MOUNT = "remit"
-LIVE_MOUNT = "remit-live"
 _TRIES = 8
 _CACHED = 4096
 
@@ -75,15 +75,6 @@ class PrincipalRecord:
     signing_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
-    """A live login recorded under its root delegation; `facts` are what its mint wrote."""
-
-    root: str
-    grant: str
-    facts: Mapping[str, Any]
-
-
 class Registry:
     """The registry behind one session.
 
@@ -92,7 +83,7 @@ class Registry:
     """
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        self.live = Live(vault)
         self._documents = Documents(vault, MOUNT)
         self._epoch = Shared(self._read_epoch)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -293,29 +284,6 @@ class Registry:
         """Use an approval up for one step of one run; True also when it was used for the very same one."""
         path, record = join("approvals", jti), {"binding": binding, "run": run, "step": step}
         return await self._documents.create(path, record) or await self._documents.get(path) == record
-
-    async def record_lease(self, root: str, grant: str, facts: Mapping[str, Any]) -> None:
-        """Record a live login, so that whoever revokes finds it."""
-        await self._vault.write(join(f"{LIVE_MOUNT}/leases", root, grant), **facts)
-
-    async def forget_lease(self, root: str, grant: str) -> None:
-        """Delete the record of a login that is dead."""
-        await self._vault.delete(join(f"{LIVE_MOUNT}/leases", root, grant))
-
-    async def leases(self, root: str) -> list[LeaseRecord]:
-        """Return the live logins under one root delegation."""
-        grants = await self._vault.list(join(f"{LIVE_MOUNT}/leases", root))
-        answers = await asyncio.gather(
-            *(self._vault.read(join(f"{LIVE_MOUNT}/leases", root, grant)) for grant in grants)
-        )
-        pairs = zip(grants, answers, strict=True)
-        return [LeaseRecord(root, grant, answer["data"]) for grant, answer in pairs if answer is not None]
-
-    async def all_leases(self) -> list[LeaseRecord]:
-        """Return every live login."""
-        roots = await self._vault.list(f"{LIVE_MOUNT}/leases")
-        found = await asyncio.gather(*(self.leases(root.rstrip("/")) for root in roots))
-        return [record for records in found for record in records]
 
 
 def key_name(kid: str) -> str | None:

@@ -11,30 +11,24 @@ It needs OpenBao and nothing else: no worker, no Temporal.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from remit import jose
-from remit.credentials import end_login
-from remit.errors import InvalidDocument, Refused, RemitError
+from remit.destroying import Destroying
+from remit.errors import InvalidDocument, Refused
 from remit.principals import Principal
 from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, may_state, next_iat
 
 if TYPE_CHECKING:
     from remit.chain import Chain
     from remit.delegation import Delegation
-    from remit.registry import LeaseRecord, Registry
+    from remit.registry import Registry
     from remit.standing import Standing
     from remit.vault import Vault
-
-AT_ONCE = 8
-"""Leases destroyed side by side: OpenBao serialises them per database anyway."""
-ROUNDS = 5
-"""How often the live leases are listed again for those that were being minted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class Revoking:
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
-        self._vault = vault
+        self._destroying = Destroying(registry, vault)
         self._standing = standing
         self._stops = stops
         self._clock = clock
@@ -136,49 +130,10 @@ class Revoking:
         await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
         if event is Event.REINSTATED:
             return Outcome(statement.jti, 0, (), None)
-        died, pending = await self._destroy_under(about, root=links[0].jti if links else None)
-        took = round((max(died) - began) * 1000, 1) if died else None
-        return Outcome(statement.jti, len(died), pending, took)
-
-    async def _destroy_under(self, about: Subject, *, root: str | None) -> tuple[list[float], tuple[str, ...]]:
-        """Destroy live leases under the subject until none is recorded; return when each died, and what did not."""
-        dead: dict[str, float] = {}
-        failed: dict[str, str] = {}
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def one(lease: LeaseRecord) -> None:
-            async with gate:
-                code = await self._destroy(lease)
-            if code is None:
-                dead[lease.grant] = time.monotonic()
-                failed.pop(lease.grant, None)
-            else:
-                failed[lease.grant] = code
-
-        for _ in range(ROUNDS):
-            recorded = await (self._registry.leases(root) if root else self._registry.all_leases())
-            under = [lease for lease in recorded if _stands_under(lease.facts, about) and lease.grant not in dead]
-            if not under:
-                break
-            await asyncio.gather(*(one(lease) for lease in under))
-        return list(dead.values()), tuple(f"{grant}: {code}" for grant, code in sorted(failed.items()))
-
-    async def _destroy(self, lease: LeaseRecord) -> str | None:
-        """Destroy one lease; return why it is pending, or None."""
-        try:
-            await end_login(self._vault, lease.facts["accessor"])
-            if lease.facts.get("lease"):
-                await self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True)
-            await self._registry.forget_lease(lease.root, lease.grant)
-        except RemitError as error:
-            return error.code
-        return None
-
-
-def _stands_under(facts: Mapping[str, Any], about: Subject) -> bool:
-    if isinstance(about, Principal):
-        return about.spiffe_id in facts["principals"]
-    return about.jti in facts["chain"]
+        destroyed = await self._destroying.under(about, root=links[0].jti if links else None)
+        took = round((destroyed.last - began) * 1000, 1) if destroyed.last is not None else None
+        pending = tuple(f"{grant}: {code}" for grant, code in sorted(destroyed.pending.items()))
+        return Outcome(statement.jti, len(destroyed.dead), pending, took)
 
 
 def _named(about: Subject) -> str:

@@ -81,7 +81,7 @@ async def test_a_permitted_step_gets_a_user_that_is_gone_afterwards(
     await parts.authority.release(grant, outcome="ok")
     assert minted_users(stack, task) == []
     await parts.authority.settled()
-    assert await parts.registry.leases(task.reference.delegation) == []
+    assert await parts.registry.live.leases(task.reference.delegation) == []
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(grant.credential["dsn"])
     permitted, ended = await records(settings, task)
@@ -231,7 +231,7 @@ async def test_a_revocation_while_minting_leaves_no_credential(
 ) -> None:
     """The fence: revoked after the login, before the credential is handed over."""
     task = await delegate(settings)
-    record = type(parts.registry).record_lease
+    record = type(parts.registry.live).record
     revoked = False
 
     async def recording(self: Any, root: str, grant: str, facts: Any) -> None:
@@ -241,13 +241,13 @@ async def test_a_revocation_while_minting_leaves_no_credential(
             revoked = True
             await state(settings, task, Event.REVOKED)
 
-    monkeypatch.setattr(type(parts.registry), "record_lease", recording)
+    monkeypatch.setattr(type(parts.registry.live), "record", recording)
     error = await refused(parts, task.attempt(credential="flights-ro"))
     assert revoked
     assert isinstance(error, Refused)
     await asyncio.sleep(0.1)
     assert minted_users(stack, task) == []
-    assert await parts.registry.leases(task.reference.delegation) == []
+    assert await parts.registry.live.leases(task.reference.delegation) == []
 
 
 async def test_a_status_changed_after_the_mint_is_seen_before_use(
@@ -374,7 +374,7 @@ async def test_a_static_secret_is_read_by_its_step_alone(stack: Stack, settings:
     assert grant.credential["key"] not in repr(grant)
     await parts.authority.release(grant, outcome="ok")
     await parts.authority.settled()
-    assert await parts.registry.leases(task.reference.delegation) == []
+    assert await parts.registry.live.leases(task.reference.delegation) == []
 
 
 async def test_writing_an_old_epoch_back_hides_no_revocation(settings: Settings, parts: Parts) -> None:

@@ -311,22 +311,22 @@ async def test_live_leases_are_found_under_their_root_and_forgotten(authority: R
     root, other = new(), new()
     grants = [new() for _ in range(30)]
     await asyncio.gather(
-        *(authority.record_lease(root, grant, {"accessor": grant, "chain": [root]}) for grant in grants)
+        *(authority.live.record(root, grant, {"accessor": grant, "chain": [root]}) for grant in grants)
     )
-    await authority.record_lease(other, grants[0], {"accessor": "x"})
-    found = await alice.leases(root)
+    await authority.live.record(other, grants[0], {"accessor": "x"})
+    found = await alice.live.leases(root)
     assert {record.grant for record in found} == set(grants)
     assert all(record.facts["accessor"] == record.grant and record.root == root for record in found)
-    assert {record.root for record in await alice.all_leases()} >= {root, other}
-    await asyncio.gather(*(alice.forget_lease(root, grant) for grant in grants[:15]))
-    await asyncio.gather(*(authority.forget_lease(root, grant) for grant in grants))
-    assert await alice.leases(root) == []
-    assert {record.root for record in await alice.all_leases()} & {root, other} == {other}
+    assert {record.root for record in await alice.live.all_leases()} >= {root, other}
+    await asyncio.gather(*(alice.live.forget(root, grant) for grant in grants[:15]))
+    await asyncio.gather(*(authority.live.forget(root, grant) for grant in grants))
+    assert await alice.live.leases(root) == []
+    assert {record.root for record in await alice.live.all_leases()} & {root, other} == {other}
 
 
 async def test_agents_see_no_leases(analyst: Registry, alice: Registry) -> None:
-    for call in (analyst.leases(new()), analyst.all_leases(), analyst.record_lease(new(), new(), {})):
+    for call in (analyst.live.leases(new()), analyst.live.all_leases(), analyst.live.record(new(), new(), {})):
         with pytest.raises(Refused):
             await call
     with pytest.raises(Refused):
-        await alice.record_lease(new(), new(), {})  # people end leases and make none
+        await alice.live.record(new(), new(), {})  # people end leases and make none

@@ -144,7 +144,7 @@ async def test_names_reach_the_registry_as_one_segment_or_not_at_all(made: Site)
     registry = Registry(made.person("alice"))
     for name in BAD_NAMES:
         assert await code_of(registry.delegation(name), Refused) == "vault.name"
-        assert await code_of(registry.forget_lease("root", name), Refused) == "vault.name"
+        assert await code_of(registry.live.forget("root", name), Refused) == "vault.name"
 
 
 async def test_addresses_that_would_leak_the_token_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from remit.bootstrap import database, identities, logins, policies
 from remit.bootstrap.result import Bootstrapped, OidcProvider, PostgresConnection, WorkloadTrust
 from remit.bootstrap.wanted import Wanted
 from remit.catalogue import Catalogue
-from remit.registry import LIVE_MOUNT, MOUNT
+from remit.live import LIVE_MOUNT
+from remit.registry import MOUNT
 from remit.vault import Vault, transit
 from remit.vault.paths import join
 from remit.vault.steps import MOUNT as STEPS

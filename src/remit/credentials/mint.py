@@ -133,7 +133,7 @@ class Mint:
                 "attempt": occasion.attempt,
                 "profile": profile.name,
             }
-            await self._registry.record_lease(root, occasion.grant, record)
+            await self._registry.live.record(root, occasion.grant, record)
             session = self._vault.as_token(login.token)
             made = await session.read(profile.path)
             if made is None:
@@ -153,7 +153,7 @@ class Mint:
             answers = await asyncio.gather(
                 session.read("auth/token/lookup-self"),
                 require_live(),
-                self._registry.record_lease(root, occasion.grant, {**record, "lease": lease.lease_id}),
+                self._registry.live.record(root, occasion.grant, {**record, "lease": lease.lease_id}),
                 return_exceptions=True,
             )
             for answer in answers:
@@ -238,7 +238,7 @@ class Mint:
             return error.code
         if forget:
             try:
-                await self._registry.forget_lease(root, grant)
+                await self._registry.live.forget(root, grant)
             except RemitError as error:
                 return error.code
         return None
