@@ -42,7 +42,7 @@ _SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
-    "max_connections": "200",
+    "max_connections": "500",  # two hundred tasks at once, a session each, and those who look on
     "wal_level": "minimal",  # loads a new table without writing it twice; there are no replicas
     "max_wal_senders": "0",
     "timezone": "UTC",
