@@ -113,14 +113,14 @@ class Vault:
             )
         return found
 
-    async def read(self, path: str, /) -> dict[str, Any] | None:
+    async def read(self, path: str, /, **query: str) -> dict[str, Any] | None:
         """Return the whole JSON answer to a read; None when nothing is there.
 
         Raises:
             Refused: ``vault.name``, ``vault.forbidden``, ``vault.redirect``, ``vault.rejected``.
             Held: ``vault.unreachable``, ``vault.sealed``, ``vault.busy``, ``vault.standby``, ``vault.failed``.
         """
-        status, body = await self.call("GET", path)
+        status, body = await self.call("GET", path, query=query)
         return answers.read(status, body, asked=f"read {path}")
 
     async def write(self, path: str, /, **data: Any) -> dict[str, Any] | None:
@@ -174,13 +174,15 @@ class Vault:
         token = self._session.token if self._session else ""
         return hvac_client(self.address, ca=self.ca, token=token, namespace=self.namespace)
 
-    async def call(self, method: str, path: str, data: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+    async def call(
+        self, method: str, path: str, data: Mapping[str, Any] | None = None, *, query: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Send one request below ``/v1/`` with the session's token and return status and body.
 
         Raises:
             Refused: ``vault.name``; nothing was sent. Held: ``vault.unreachable``.
         """
-        target = "/v1/" + checked(path)
+        target = "/v1/" + checked(path) + ("?" + urlencode(query) if query else "")
         body = None if data is None else json.dumps(data, separators=(",", ":")).encode()
         session = await self.session()
         status, answer = await self._wire.send(method, target, self._headers, body)
