@@ -45,8 +45,10 @@ class Parts:
     policy: PolicyEngine
     registry: Registry
     vault: Vault
+    audit: AuditLog
     authority: Authority
     presenter: Presenter
+    audit: AuditLog
 
 
 def load_policy(settings: Settings) -> tuple[Catalogue, PolicyEngine]:
@@ -119,7 +121,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
         presenter = Presenter(registry, signer_of=signer_of, clock=time.time)
         again = asyncio.create_task(_destroy_pending(authority))
         closing.callback(again.cancel)
-        yield Parts(settings, catalogue, policy, registry, vault, authority, presenter)
+        yield Parts(settings, catalogue, policy, registry, vault, audit, authority, presenter)
 
 
 async def _destroy_pending(authority: Authority) -> None:
