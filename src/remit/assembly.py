@@ -48,7 +48,6 @@ class Parts:
     audit: AuditLog
     authority: Authority
     presenter: Presenter
-    audit: AuditLog
 
 
 def load_policy(settings: Settings) -> tuple[Catalogue, PolicyEngine]:
