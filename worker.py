@@ -11,12 +11,15 @@ from datetime import timedelta
 from temporalio.worker import Worker
 
 from activities import http, plan, publish, sql
+from activities.revocation import Revocations
+from remit import cascade
 from remit.assembly import assemble, temporal_client
 from remit.errors import RemitError
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, names_of
 from remit.toolbox import announce
 from workflows.agent_task import AgentTask
+from workflows.revocation import Revocation
 
 
 async def main() -> None:
@@ -29,7 +32,7 @@ async def main() -> None:
         plugin = RemitPlugin(
             authority=parts.authority,
             presenter=parts.presenter,
-            ungoverned=[plan.NEXT],
+            ungoverned=[plan.NEXT, cascade.WORKFLOW, *cascade.ACTIVITIES],
             watch=settings.watch_seconds,
         )
         services = {name: service.url for name, service in parts.catalogue.services.items()}
@@ -38,8 +41,8 @@ async def main() -> None:
         async with Worker(
             await temporal_client(settings, plugins=[plugin]),
             task_queue=settings.task_queue,
-            workflows=[AgentTask],
-            activities=[plan.Planning(names_of(tools)).propose, *tools],
+            workflows=[AgentTask, Revocation],
+            activities=[plan.Planning(names_of(tools)).propose, *Revocations(parts).activities, *tools],
             graceful_shutdown_timeout=timedelta(seconds=10),
         ):
             await stopped.wait()

@@ -19,7 +19,9 @@ path "transit/keys/remit-token"     { capabilities = ["read"] }
 path "remit/data/*"             { capabilities = ["read"] }
 path "remit/metadata/*"         { capabilities = ["list"] }
 path "remit/data/delegations/*" { capabilities = ["create", "read"] }
+path "remit/data/confirmed/*"   { capabilities = ["create", "read"] }
 path "remit/data/approvals/*"   { capabilities = ["create", "read"] }
+path "remit/data/once/*"        { capabilities = ["create", "read"] }
 path "remit/data/runs/*"        { capabilities = ["create", "read", "update"] }
 path "remit/data/budget/*"      { capabilities = ["create", "read", "update"] }
 path "remit/data/epoch"         { capabilities = ["read", "update"] }
@@ -29,3 +31,11 @@ path "remit/destroy/*"          { capabilities = ["deny"] }
 
 path "remit-live/leases/*"   { capabilities = ["create", "read", "update", "delete", "list"] }
 path "remit-live/cascades/*" { capabilities = ["read", "list", "delete"] }
+
+# A stopped principal is locked out, a reinstated one let in again; nothing else of an identity can be changed here.
+path "identity/entity/id/+" {
+  capabilities       = ["update"]
+  allowed_parameters = { "disabled" = [] }
+}
+path "transit/keys/+/soft-delete"         { capabilities = ["delete"] }
+path "transit/keys/+/soft-delete-restore" { capabilities = ["update"] }

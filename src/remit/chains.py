@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from remit import jose
-from remit.chain import Chain, check_time, verify_chain
+from remit.chain import Chain, chain_digest, check_time, verify_chain
+from remit.delegation import MAX_LINKS, Reference
 from remit.delegation import TYP as DELEGATION
-from remit.errors import NotLive, Refused
+from remit.errors import InvalidDocument, NotLive, Refused
 
 if TYPE_CHECKING:
-    from remit.delegation import ActionGroups, Reference
+    from remit.delegation import ActionGroups
     from remit.registry import Registry
     from remit.standing import Standing
 
@@ -61,7 +62,7 @@ class Chains:
             timely: Whether its times must hold now.
 
         Raises:
-            NotLive: The registry does not have it. InvalidDocument: A rule is broken.
+            NotLive: The registry does not have it, or it has expired. InvalidDocument: A rule is broken.
         """
         links = await self._registry.links(reference)
         if links is None:
@@ -83,8 +84,39 @@ class Chains:
                 self._known.clear()
             self._verified[key] = self._known[reference.digest] = chain
         if timely:
-            check_time(chain, int(self._clock()))
+            try:
+                check_time(chain, int(self._clock()))
+            except InvalidDocument as error:
+                if error.code != "chain.expired":
+                    raise
+                # A valid chain whose time is over: what waits for a fresh one must not take it for a broken one.
+                raise NotLive(
+                    error.message,
+                    status="expired",
+                    subject=min(chain.links, key=lambda link: link.exp).jti,
+                    next_action="Delegate anew and run `remit resume TASK`.",
+                ) from None
         return chain
+
+    async def down_to(self, jti: str, *, epoch: str) -> Chain:
+        """Return the verified chain down to a delegation, whatever its standing and age.
+
+        Raises:
+            Refused: ``delegation.unknown``. InvalidDocument: It breaks a rule. Held: No answer.
+        """
+        links: list[str] = []
+        at: str | None = jti
+        while at is not None and len(links) < MAX_LINKS:
+            record = await self._registry.delegation(at)
+            if record is None:
+                raise Refused(
+                    f"there is no delegation {at[:64]}",
+                    code="delegation.unknown",
+                    next_action="List them with: remit delegations",
+                )
+            links.insert(0, record.jws)
+            at = record.parent
+        return await self.load(Reference(jti, chain_digest(links)), epoch=epoch, timely=False)
 
     async def extended(self, links: Sequence[str], *, epoch: str) -> Chain:
         """Return the verified chain of links that are not stored yet, its times checked now."""

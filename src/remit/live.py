@@ -7,7 +7,7 @@
 Paths, ids being UUIDs:
 
     leases/<root delegation>/<grant>    what the mint wrote, see `remit.credentials.mint`
-    cascades/<statement>                {"kind", "subject", "root", "event"}
+    cascades/<statement>                {"kind", "subject", "root", "event", "at"}
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from remit.principals import Principal
+from remit.statements import Statement
 from remit.vault import Vault
 from remit.vault.paths import join
 
@@ -41,6 +43,7 @@ class CascadeRecord:
     Args:
         statement: Its id. kind: ``delegation``, ``user`` or ``agent``. subject: The delegation's id or the name.
         root: Root delegation of the subject's chain; None for a principal. event: The event's URI.
+        at: When the command to state it began, Unix seconds.
     """
 
     statement: str
@@ -48,6 +51,15 @@ class CascadeRecord:
     subject: str
     root: str | None
     event: str
+    at: float
+
+    @classmethod
+    def of(cls, statement: Statement, *, root: str | None, at: float) -> CascadeRecord:
+        """Return the record of a statement's cascade."""
+        about = statement.subject
+        if isinstance(about, Principal):
+            return cls(statement.jti, about.kind, about.name, root, statement.event.value, at)
+        return cls(statement.jti, "delegation", about.jti, root, statement.event.value, at)
 
 
 class Live:
@@ -83,8 +95,13 @@ class Live:
 
     async def open_cascade(self, record: CascadeRecord) -> None:
         """Note that a statement is about to be made, whose consequences have to be completed."""
-        facts = {"kind": record.kind, "subject": record.subject, "root": record.root, "event": record.event}
+        facts = {name: getattr(record, name) for name in record.__slots__ if name != "statement"}
         await self._vault.write(join(_CASCADES, record.statement), **facts)
+
+    async def cascade(self, statement: str) -> CascadeRecord | None:
+        """Return a cascade that is not known to be complete."""
+        answer = await self._vault.read(join(_CASCADES, statement))
+        return None if answer is None else CascadeRecord(statement, **answer["data"])
 
     async def close_cascade(self, statement: str) -> None:
         """Forget a cascade that is complete, or whose statement was never made."""

@@ -14,6 +14,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     delegations/<id>                        {"jws", "parent", "namespace", "workflow_id"}
     runs/<delegation>                       {"tasks": {<workflow id>: <first run id> | null}}
     statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
+    confirmed/<SHA-256, base32>             {"permitted"}    statements the authority found permitted
     approvals/<approval>                    {"binding", "run", "step"}
     budget/<root>                           see `remit.ledger`
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -263,6 +265,11 @@ class Registry:
             raise Refused(f"another statement has the id {jti}", code="registry.exists")
         await self.raise_epoch()
 
+    async def stated(self, subject: Subject, jti: str) -> str | None:
+        """Return one statement about a subject, unverified; None when it was not made."""
+        record = await self._documents.get(join(_statements(subject), jti))
+        return None if record is None else str(record["jws"])
+
     async def statements(self, subject: Subject) -> list[str]:
         """Return all statements about a subject, unverified, in no particular order."""
         folder = _statements(subject)
@@ -280,6 +287,14 @@ class Registry:
         _keep(self._statements, path, jws)
         return jws
 
+    async def confirm(self, jws: str) -> None:
+        """Record that a statement was permitted when it was made (the authority only)."""
+        await self._documents.create(join("confirmed", _digest(jws)), {"permitted": True})
+
+    async def confirmed(self, jws: str) -> bool:
+        """Tell whether the authority found this statement permitted, whatever policy says now."""
+        return await self._documents.get(join("confirmed", _digest(jws))) is not None
+
     async def consume_approval(self, jti: str, *, binding: str, run: str, step: int) -> bool:
         """Use an approval up for one step of one run; True also when it was used for the very same one."""
         path, record = join("approvals", jti), {"binding": binding, "run": run, "step": step}
@@ -293,6 +308,10 @@ def key_name(kid: str) -> str | None:
     except ValueError:
         return None
     return base64.b32encode(raw).decode().rstrip("=").lower() if len(raw) == 32 else None
+
+
+def _digest(jws: str) -> str:
+    return base64.b32encode(hashlib.sha256(jws.encode()).digest()).decode().rstrip("=").lower()
 
 
 def _statements(subject: Subject) -> str:

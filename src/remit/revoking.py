@@ -1,16 +1,18 @@
-"""Revoking: a signed statement, effective before it is acknowledged, and the credentials under it destroyed.
+"""Revoking: a signed statement, in force before it is acknowledged, and the credentials under it destroyed.
 
-Order, so that dying between any two lines leaves the stop in force and only clean-up undone:
+Order, so that dying between any two lines leaves either nothing, or a stop that somebody completes:
 
-1. the statement is signed and stored; 2. the epoch changes: from here no attempt under the subject starts, and none
-that is minting gets its credential; 3. every live login under the subject is ended and its lease destroyed
-synchronously, until none is recorded; what cannot be destroyed now is reported as pending, with the reason.
+1. its cascade is noted, so that whatever dies, the reaper finds what is to be completed; 2. the statement is signed and
+stored; 3. the epoch changes: from here no attempt under the subject starts, and none that is minting gets its
+credential; 4. every live login under the subject is ended and its lease destroyed synchronously, until none is
+recorded; what cannot be destroyed now is reported as pending, with the reason.
 
 It needs OpenBao and nothing else: no worker, no Temporal.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from remit import jose
 from remit.destroying import Destroying
-from remit.errors import InvalidDocument, Refused
+from remit.errors import Held, InvalidDocument, Refused
+from remit.live import CascadeRecord
 from remit.principals import Principal
 from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, may_state, next_iat
 
@@ -32,13 +35,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A statement that is in force.
+
+    Args:
+        statement: It.
+        root: Root delegation of the subject's chain; None for a principal.
+        began: When it was asked for (`time.monotonic`).
+    """
+
+    statement: Statement
+    root: str | None
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a statement did.
 
     Args:
         statement: Its id.
         leases_revoked: How many live leases were destroyed.
-        pending: Those that could not be, ``"<grant>: <code>"``.
+        pending: What could not be, ``"lease of grant <id>: <code>"``.
         ms_to_last_lease_dead: From the call to the last lease's death; None when none was live.
     """
 
@@ -73,7 +91,7 @@ class Revoking:
         self._stops = stops
         self._clock = clock
 
-    async def state(
+    async def declare(
         self,
         *,
         signer: jose.Signer,
@@ -81,30 +99,24 @@ class Revoking:
         subject: Chain | Principal,
         event: Event,
         reason: str = "",
-    ) -> Outcome:
-        """State a revocation, suspension or reinstatement and carry it out.
+    ) -> Declared:
+        """State a revocation, suspension or reinstatement; it is in force when this returns.
 
         Args:
             subject: The verified chain down to the delegation concerned, or a whole principal.
 
         Raises:
-            Refused: ``statement.not-permitted``; nothing was written.
+            Refused: ``statement.not-permitted`` or ``statement.final``; nothing was written.
             Held: The registry did not answer; the statement may or may not be stored, so state it again.
         """
-        began = time.monotonic()
+        began, at = time.monotonic(), self._clock()
         about: Subject
         links: tuple[Delegation, ...]
         if isinstance(subject, Principal):
             about, links = subject, ()
         else:
             about, links = DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss), subject.links
-        epoch = await self._standing.epoch()
-        earlier = []
-        for token in await self._registry.statements(about):
-            try:
-                earlier.append(await self._standing.statement(token, subject=about, links=links, epoch=epoch))
-            except InvalidDocument:
-                continue
+        earlier = await self._earlier(about, links)
         statement = Statement(
             jti=str(uuid.uuid4()),
             iss=issuer,
@@ -114,26 +126,52 @@ class Revoking:
             event=event,
             reason=reason,
         )
+        self._require_permitted(statement, links, earlier)
+        root = links[0].jti if links else None
+        token, _ = await asyncio.gather(
+            jose.sign(statement.to_claims(), typ=TYP, signer=signer),
+            self._registry.live.open_cascade(CascadeRecord.of(statement, root=root, at=at)),
+        )
+        await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
+        return Declared(statement, root, began)
+
+    async def carry_out(self, declared: Declared) -> Outcome:
+        """Destroy what is live under a stop that is in force."""
+        statement = declared.statement
+        if statement.event is Event.REINSTATED:
+            return Outcome(statement.jti, 0, (), None)
+        try:
+            destroyed = await self._destroying.under(statement.subject, root=declared.root)
+        except Held as error:
+            return Outcome(statement.jti, 0, (f"leases: {error.code}",), None)
+        took = None if destroyed.last is None else round((destroyed.last - declared.began) * 1000, 1)
+        pending = tuple(f"lease of grant {grant}: {code}" for grant, code in sorted(destroyed.pending.items()))
+        return Outcome(statement.jti, len(destroyed.dead), pending, took)
+
+    async def _earlier(self, about: Subject, links: tuple[Delegation, ...]) -> list[Statement]:
+        epoch = await self._standing.epoch()
+        earlier = []
+        for token in await self._registry.statements(about):
+            try:
+                earlier.append(await self._standing.statement(token, subject=about, links=links, epoch=epoch))
+            except InvalidDocument:
+                continue
+        return earlier
+
+    def _require_permitted(self, statement: Statement, links: tuple[Delegation, ...], earlier: list[Statement]) -> None:
         if not may_state(statement, links, permitted=self._stops):
             raise Refused(
-                f"{issuer.short} may not do this to {_named(about)}",
+                f"{statement.iss.short} may not do this to {_named(statement.subject)}",
                 code="statement.not-permitted",
                 next_action="The delegator, anyone above in the chain, or security staff may.",
             )
-        if event is Event.REINSTATED and any(one.event is Event.REVOKED for one in earlier):
+        final = isinstance(statement.subject, DelegationSubject)
+        if final and statement.event is Event.REINSTATED and any(one.event is Event.REVOKED for one in earlier):
             raise Refused(
-                f"{_named(about)} is revoked, and a revocation is final",
+                f"{_named(statement.subject)} is revoked, and a revocation is final",
                 code="statement.final",
                 next_action="Delegate anew and run `remit resume TASK`.",
             )
-        token = await jose.sign(statement.to_claims(), typ=TYP, signer=signer)
-        await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
-        if event is Event.REINSTATED:
-            return Outcome(statement.jti, 0, (), None)
-        destroyed = await self._destroying.under(about, root=links[0].jti if links else None)
-        took = round((destroyed.last - began) * 1000, 1) if destroyed.last is not None else None
-        pending = tuple(f"{grant}: {code}" for grant, code in sorted(destroyed.pending.items()))
-        return Outcome(statement.jti, len(destroyed.dead), pending, took)
 
 
 def _named(about: Subject) -> str:

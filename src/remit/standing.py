@@ -2,6 +2,7 @@
 
 - The truth is the signed statements in the registry. Each is verified here by signature and by the right to make it;
   one that fails either check counts for nothing.
+- A right that policy gave when a statement was made may be gone since: what the authority confirmed then still counts.
 - One small record, the epoch, changes after every statement and before it is acknowledged. An attempt reads it anew;
   while it is unchanged, statuses read after it was first seen are still exact. So standing costs one read.
 - What cannot be read is not "fine": a delegation or principal that is not there is revoked, an outage holds.
@@ -18,7 +19,17 @@ from remit import jose
 from remit.errors import InvalidDocument, NotLive
 from remit.principals import Principal
 from remit.statements import TYP as SECEVENT
-from remit.statements import DelegationSubject, Event, Statement, Status, Subject, check, fold, may_state
+from remit.statements import (
+    DelegationSubject,
+    Event,
+    Statement,
+    Status,
+    Subject,
+    check,
+    fold,
+    fold_principal,
+    may_state,
+)
 
 if TYPE_CHECKING:
     from remit.chain import Chain
@@ -41,6 +52,8 @@ class _Seen:
     epoch: str
     keys: dict[str, tuple[Principal, jose.PublicKey, bool] | None] = field(default_factory=dict)
     statuses: dict[str, Status] = field(default_factory=dict)
+    barred: dict[str, int] = field(default_factory=dict)
+    """Until when what was delegated through a principal stays dead, by SPIFFE ID."""
 
 
 class Standing:
@@ -128,6 +141,10 @@ class Standing:
             status = seen.statuses[subject]
             if status is Status.LIVE and any(link.jti == subject and link.exp <= now for link in chain.links):
                 status = Status.EXPIRED
+            elif until := seen.barred.get(subject):
+                dated = [link.iat for link in chain.links if subject in (link.iss.spiffe_id, link.delegate.spiffe_id)]
+                if min(dated) <= until:
+                    status = Status.REVOKED
             points.append(Standpoint(subject, status))
         return tuple(points)
 
@@ -154,27 +171,37 @@ class Standing:
 
     async def principal(self, principal: Principal, *, epoch: str) -> Status:
         """Return the standing of one principal."""
-        return await self._folded(principal, self._registry.principal(principal), links=(), epoch=epoch)
+        statements = await self._told(principal, self._registry.principal(principal), links=(), epoch=epoch)
+        if statements is None:
+            return Status.REVOKED
+        status, barred = fold_principal(statements, overrules=self._overrules)
+        if barred:
+            self._under(epoch).barred[principal.spiffe_id] = barred
+        return status
 
     async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> Status:
         leaf = links[-1]
         subject = DelegationSubject(jti=leaf.jti, iss=leaf.iss)
-        return await self._folded(subject, self._registry.delegation(leaf.jti), links=links, epoch=epoch)
+        statements = await self._told(subject, self._registry.delegation(leaf.jti), links=links, epoch=epoch)
+        return Status.REVOKED if statements is None else fold(statements, overrules=self._overrules)
 
-    async def _folded(
+    def _overrules(self, later: Principal, _earlier: Principal) -> bool:
+        return self._stops(later)
+
+    async def _told(
         self, subject: Subject, record: Awaitable[object | None], *, links: Sequence[Delegation], epoch: str
-    ) -> Status:
-        """Return what the statements about a subject come to; without a record of its own it is revoked."""
+    ) -> list[Statement] | None:
+        """Return the statements about a subject that count; None when it has no record of its own."""
         found, tokens = await asyncio.gather(record, self._registry.statements(subject))
         if found is None:
-            return Status.REVOKED
+            return None
         statements = []
         for token in tokens:
             try:
                 statements.append(await self.statement(token, subject=subject, links=links, epoch=epoch))
             except InvalidDocument:
                 continue  # a document nobody may act on; whoever wrote it is in OpenBao's audit log
-        return fold(statements, overrules=lambda later, _earlier: self._stops(later))
+        return statements
 
     async def statement(self, token: str, *, subject: Subject, links: Sequence[Delegation], epoch: str) -> Statement:
         """Return a statement whose signature, subject and right to be made hold.
@@ -193,7 +220,7 @@ class Standing:
         if statement.iss != issuer:
             raise InvalidDocument("the statement is not its signer's", code="statement.issuer")
         check(statement, audience=self._audience, subject=subject, now=int(self._clock()))
-        if not may_state(statement, links, permitted=self._stops):
+        if not may_state(statement, links, permitted=self._stops) and not await self._registry.confirmed(token):
             raise InvalidDocument(f"{issuer.short} may not stop or reinstate this", code="statement.not-permitted")
         return statement
 

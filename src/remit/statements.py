@@ -2,6 +2,7 @@
 
 - It is a Security Event Token (RFC 8417) with exactly one event, no ``sub`` and no ``exp``.
 - A revocation is final. A reinstatement lifts only suspensions dated before it, by the same issuer or one it overrules.
+- A principal that was revoked may be reinstated and begin anew; what was delegated through it until then stays dead.
 - The status is a fold over all statements in any order; repetition changes nothing.
 - Only the delegator of that link, anyone above it, or a user whom Cedar permits may state anything.
 
@@ -161,14 +162,45 @@ def fold(statements: Iterable[Statement], *, overrules: Callable[[Principal, Pri
     told = list(statements)
     if any(statement.event is Event.REVOKED for statement in told):
         return Status.REVOKED
-    lifts = [statement for statement in told if statement.event is Event.REINSTATED]
-    for pause in told:
-        # At the same second the suspension stands: when in doubt, stop.
-        if pause.event is Event.SUSPENDED and not any(
-            lift.iat > pause.iat and (lift.iss == pause.iss or overrules(lift.iss, pause.iss)) for lift in lifts
-        ):
-            return Status.SUSPENDED
+    if any(one.event is Event.SUSPENDED and _lifted(one, told, overrules) is None for one in told):
+        return Status.SUSPENDED
     return Status.LIVE
+
+
+def fold_principal(
+    statements: Iterable[Statement], *, overrules: Callable[[Principal, Principal], bool]
+) -> tuple[Status, int]:
+    """Return where the statements about one principal leave it, whatever their order.
+
+    Args:
+        statements, overrules: As for `fold`.
+
+    Returns:
+        Its status, and the second up to which delegations through it stay dead although it is not revoked any more;
+        0 for none.
+    """
+    told = list(statements)
+    lifted = [_lifted(one, told, overrules) for one in told if one.event is Event.REVOKED]
+    if None in lifted:
+        return Status.REVOKED, 0
+    paused = fold((one for one in told if one.event is not Event.REVOKED), overrules=overrules)
+    return paused, max((second for second in lifted if second is not None), default=0)
+
+
+def _lifted(
+    stop: Statement, told: Sequence[Statement], overrules: Callable[[Principal, Principal], bool]
+) -> int | None:
+    """Return when a stop was first undone; at the same second it stands: when in doubt, stop."""
+    return min(
+        (
+            one.iat
+            for one in told
+            if one.event is Event.REINSTATED
+            and one.iat > stop.iat
+            and (one.iss == stop.iss or overrules(one.iss, stop.iss))
+        ),
+        default=None,
+    )
 
 
 def next_iat(statements: Iterable[Statement], *, now: int) -> int:

@@ -166,13 +166,14 @@ async def state(
             stops=person.stops,
             clock=time.time,
         )
-        return await revoking.state(
+        declared = await revoking.declare(
             signer=await person.signer(),
             issuer=person.principal,
             subject=principal(target) if isinstance(target, str) else await person.chain(target.reference.delegation),
             event=event,
             reason=reason,
         )
+        return await revoking.carry_out(declared)
     finally:
         await person.vault.close()
 

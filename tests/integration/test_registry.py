@@ -78,7 +78,7 @@ async def test_a_chain_is_read_from_its_leaf_up(alice: Registry, analyst: Regist
     middle = await stored(analyst, "m.m.m", root)
     leaf = await stored(analyst, "l.l.l", middle)
     links = ("r.r.r", "m.m.m", "l.l.l")
-    reader = Registry(analyst._vault)
+    reader = Registry(analyst.live._vault)
     assert await reader.links(Reference(leaf, chain_digest(links))) == links
     with pytest.raises(InvalidDocument) as caught:
         await reader.links(Reference(leaf, chain_digest(links[:2])))
@@ -118,7 +118,7 @@ async def test_a_delegation_belongs_to_the_execution_it_was_made_for(alice: Regi
     facts: dict[str, Any] = {"namespace": "default", "workflow_id": "agent task/ä"}
     assert await authority.bind_run(jti, first_run_id="run-1", **facts)
     assert await authority.bind_run(jti, first_run_id="run-1", **facts)
-    other = Registry(authority._vault)  # another process, with nothing cached
+    other = Registry(authority.live._vault)  # another process, with nothing cached
     assert await other.bind_run(jti, first_run_id="run-1", **facts)
     for changed in (
         {"first_run_id": "run-2"},

@@ -82,27 +82,32 @@ def delegations(
 
 
 def _state(word: str, target: str, reason: str, *, as_json: bool, home: options.Home, person: str | None) -> None:
-    from remit.cli.terminal import document, safe, say
+    from remit.cli.terminal import document, err, safe, say
     from remit.client import Remit
 
     settings = options.settings(home)
+    past = {"revoke": "revoked", "suspend": "suspended", "reinstate": "reinstated"}[word]
 
     async def run() -> Stopped:
         async with Remit.open(settings, person=options.person(person)) as remit:
             actions = {"revoke": remit.revoke, "suspend": remit.suspend, "reinstate": remit.reinstate}
-            return await actions[word](target, reason)
+            done = await actions[word](target, reason)
+            with err().status(safe(f"{target} is {past}; {_count(done.tasks or 0, 'task')} told …")) as status:
+                return await remit.follow(
+                    done, progress=lambda stopped, going: status.update(f"{past}: {stopped} stopped, {going} not yet …")
+                )
 
     done = asyncio.run(run())
     if as_json:
         document(done.document())
         return
-    past = {"revoke": "revoked", "suspend": "suspended", "reinstate": "reinstated"}[word]
     say(safe(f"{target} is {past} (statement {done.statements[0]})", "green"))
     if word != "reinstate":
         took = f", the last {done.ms:.0f} ms after the command" if done.ms is not None else ""
         say(safe(f"{_count(done.leases, 'live credential')} destroyed{took}"))
     if done.tasks is not None:
-        say(safe(f"{_count(done.tasks, 'running task')} told"))
+        became = "stopped" if done.complete and word != "reinstate" else "told"
+        say(safe(f"{_count(done.tasks, 'task')} {became}"))
     for line in done.pending:
         say(safe(f"pending: {line}", "yellow"))
 

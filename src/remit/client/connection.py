@@ -13,11 +13,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from remit import cascade
 from remit.assembly import load_policy, open_vault, temporal_client
-from remit.chain import Chain, chain_digest
 from remit.chains import Chains
 from remit.client.login import PersonLogin
-from remit.delegation import MAX_LINKS, Reference
 from remit.errors import Held, Refused
 from remit.principals import Principal
 from remit.registry import Registry
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from remit.catalogue import Catalogue
+    from remit.chain import Chain
     from remit.policy import PolicyEngine
     from remit.settings import Settings
     from remit.vault import Vault
@@ -141,20 +141,7 @@ class Connection:
         Raises:
             Refused: ``delegation.unknown``. InvalidDocument: It breaks a rule. Held: No answer.
         """
-        links: list[str] = []
-        at: str | None = jti
-        while at is not None and len(links) < MAX_LINKS:
-            record = await self.registry.delegation(at)
-            if record is None:
-                raise Refused(
-                    f"there is no delegation {at[:64]}",
-                    code="delegation.unknown",
-                    next_action="List them with: remit delegations",
-                )
-            links.insert(0, record.jws)
-            at = record.parent
-        epoch = await self.standing.epoch()
-        return await self.chains.load(Reference(jti, chain_digest(links)), epoch=epoch, timely=False)
+        return await self.chains.down_to(jti, epoch=await self.standing.epoch())
 
     async def temporal(self) -> Client:
         """Return the Temporal client.
@@ -168,7 +155,9 @@ class Connection:
             if self._temporal is None:
                 try:
                     async with asyncio.timeout(CONNECT_SECONDS):
-                        self._temporal = await temporal_client(self.settings, plugins=[RemitPlugin()])
+                        self._temporal = await temporal_client(
+                            self.settings, plugins=[RemitPlugin(ungoverned=[cascade.WORKFLOW])]
+                        )
                 except (TimeoutError, OSError):
                     raise unreachable() from None
         return self._temporal

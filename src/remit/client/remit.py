@@ -8,7 +8,7 @@ async with Remit.open(person="alice") as remit:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,12 @@ class Remit:
     async def reinstate(self, target: str, reason: str) -> Stopped:
         """Lift a pause."""
         return await stopping.state(self.connection, target, Event.REINSTATED, reason)
+
+    async def follow(
+        self, stopped: Stopped, *, progress: Callable[[int, int], None] = lambda stopped, going: None
+    ) -> Stopped:
+        """Follow what a statement set going for a while; return how it stands then."""
+        return await stopping.follow(self.connection, stopped, progress=progress)
 
     async def delegations(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return who handed what to whom, as trees."""

@@ -1,28 +1,41 @@
 """Stopping and letting go on: revoke, suspend, reinstate.
 
-- A statement is in force and the credentials under it are dead before anything is told to Temporal; with Temporal down
-  the stop is just as complete, and says that no task was told.
-- Tasks are told in parallel. A notice carries no authority: a task reads the registry's truth and stops itself.
+- A statement is in force first. Then, side by side, the credentials under it are destroyed and the running tasks told.
+- With Temporal down the stop is just as complete, and says that no task was told.
+- A notice carries no authority: a task reads the registry's truth and stops itself.
+- The rest is the cascade's, which a worker carries on whatever becomes of this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from temporalio.client import WorkflowFailureError
+from temporalio.service import RPCError
+
+from remit import cascading, executions
+from remit.cascade import PROGRESS, workflow_id
 from remit.chain import Chain
 from remit.client import targets
-from remit.errors import RemitError
+from remit.errors import Held, RemitError
 from remit.principals import Principal
 from remit.revoking import Outcome, Revoking
-from remit.statements import Event, Status
+from remit.statements import DelegationSubject, Event, Status, Subject
 
 if TYPE_CHECKING:
+    from temporalio.client import Client
+
     from remit.client.connection import Connection
 
 TELL_SECONDS = 10.0
 """Longest time tasks are looked for and told; the stop itself is done by then."""
+FOLLOW_SECONDS = 10.0
+"""Longest time a command follows its cascades."""
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +44,12 @@ class Stopped:
 
     Args:
         statements: Ids, one for each delegation or principal.
-        tasks: How many running tasks were told; None when Temporal did not answer.
+        tasks: How many running tasks were told, once the cascade is complete how many it found stopped; None when
+            Temporal did not answer.
         leases: How many live credentials were destroyed.
         pending: What could not be done yet.
         ms: From the command to the last credential's death; None when none was live.
+        complete: Whether the cascade of every statement is known to be complete.
     """
 
     statements: tuple[str, ...]
@@ -42,15 +57,17 @@ class Stopped:
     leases: int
     pending: tuple[str, ...] = field(default=())
     ms: float | None = None
+    complete: bool = False
 
     def document(self) -> dict[str, Any]:
-        """Return ``{"statement", "tasks_stopped", "leases_revoked", "pending", "ms_to_last_lease_dead"}``."""
+        """Return its JSON form: `Stopped`'s fields under the names of `remit revoke --json`."""
         document: dict[str, Any] = {
             "statement": self.statements[0],
             "tasks_stopped": self.tasks,
             "leases_revoked": self.leases,
             "pending": list(self.pending),
             "ms_to_last_lease_dead": self.ms,
+            "complete": self.complete,
         }
         return document | ({"statements": list(self.statements)} if len(self.statements) > 1 else {})
 
@@ -72,8 +89,8 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
     signer = await connection.signer()
     looking = asyncio.create_task(_running(connection, subjects))
     try:
-        outcomes = [
-            await revoking.state(
+        declared = [
+            await revoking.declare(
                 signer=signer, issuer=connection.principal, subject=subject, event=event, reason=reason
             )
             for subject in subjects
@@ -82,8 +99,57 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
         raise
-    told, pending = await _tell(connection, looking)
-    return _together(outcomes, told, pending)
+    (told, pending), outcomes = await asyncio.gather(
+        _tell(connection, looking), asyncio.gather(*(revoking.carry_out(one) for one in declared))
+    )
+    return await _handed_over(connection, outcomes, told, pending)
+
+
+async def follow(
+    connection: Connection, stopped: Stopped, *, progress: Callable[[int, int], None] = lambda stopped, going: None
+) -> Stopped:
+    """Follow the cascades of a stop for a while; return how it stands then.
+
+    Args:
+        progress: Told how many tasks are stopped and how many are not, each time it is looked at.
+    """
+    if stopped.tasks is None or stopped.complete:
+        return stopped
+    try:
+        client = await connection.temporal()
+        async with asyncio.timeout(FOLLOW_SECONDS):
+            records = [await _followed(client, one, progress) for one in stopped.statements]
+    except TimeoutError:
+        return replace(stopped, pending=(*stopped.pending, "cascade: it goes on, see the Temporal UI"))
+    except RemitError as error:
+        return replace(stopped, pending=(*stopped.pending, f"cascade: {error.code}"))
+    return replace(
+        stopped,
+        tasks=sum(record["tasks_stopped"] for record in records),
+        leases=sum(record["leases_destroyed"] for record in records),
+        pending=tuple(line for record in records for line in record["pending"]),
+        ms=max((ms for record in records if (ms := record["ms_to_last_lease_dead"]) is not None), default=None),
+        complete=True,
+    )
+
+
+async def _followed(client: Client, statement: str, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Return the completion record of a cascade."""
+    handle = client.get_workflow_handle(workflow_id(statement), result_type=dict[str, Any])
+    ended = asyncio.ensure_future(handle.result())
+    try:
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+            if not ended.done():
+                found = await handle.query(PROGRESS, result_type=dict[str, Any], rpc_timeout=timedelta(seconds=2))
+                progress(found["stopped"], found["going"])
+        record: dict[str, Any] = await ended
+    except (RPCError, WorkflowFailureError) as error:
+        raise Held("the cascade does not answer", code="cascade.unknown") from error
+    finally:
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+    return record
 
 
 async def _subjects(connection: Connection, target: str, event: Event) -> list[Chain | Principal]:
@@ -106,39 +172,45 @@ async def _subjects(connection: Connection, target: str, event: Event) -> list[C
 
 async def _running(connection: Connection, subjects: list[Chain | Principal]) -> list[str]:
     """Return the running tasks under these subjects."""
-    from remit.client.workflows import attributes, listed, quoted
+    client = await connection.temporal()
+    found = [await executions.under(client, connection.registry, _about(subject)) for subject in subjects]
+    return sorted({task.id for tasks in found for task in tasks})
 
-    found: dict[str, Any] = {}
-    delegations: set[str] = set()
-    for subject in subjects:
-        if isinstance(subject, Chain):
-            delegations.add(subject.leaf.jti)
-            continue
-        name = "RemitRoot" if subject.kind == "user" else "RemitAgent"
-        query = f"{name} = {quoted(subject.spiffe_id)} AND ExecutionStatus = 'Running'"
-        for execution in await listed(connection, query):
-            found[execution.id] = execution
-            # what this agent delegated on runs under its own delegation
-            delegations |= set((attributes(execution).get("RemitDelegations") or ())[-1:])
-    for jti in sorted(delegations):
-        query = f"RemitDelegations = {quoted(jti)} AND ExecutionStatus = 'Running'"
-        found |= {execution.id: execution for execution in await listed(connection, query)}
-    return sorted(found)
+
+def _about(subject: Chain | Principal) -> Subject:
+    if isinstance(subject, Principal):
+        return subject
+    return DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss)
 
 
 async def _tell(connection: Connection, looking: asyncio.Task[list[str]]) -> tuple[int | None, tuple[str, ...]]:
-    from remit.client.workflows import notify
-
     try:
         async with asyncio.timeout(TELL_SECONDS):
-            return await notify(connection, await looking), ()
+            tasks = await looking
+            return await executions.tell(await connection.temporal(), tasks), ()
     except TimeoutError:
         return None, ("temporal: it did not answer in time; tasks see it at their next step",)
     except RemitError as error:
         return None, (f"temporal: {error.code}; no task was told, each sees it at its next step",)
 
 
-def _together(outcomes: list[Outcome], told: int | None, pending: tuple[str, ...]) -> Stopped:
+async def _handed_over(
+    connection: Connection, outcomes: list[Outcome], told: int | None, pending: tuple[str, ...]
+) -> Stopped:
+    """Hand what is left to the cascades; where Temporal does not answer, the reaper starts them."""
+    if told is not None:
+        try:
+            client = await connection.temporal()
+            for outcome in outcomes:
+                reported = {
+                    "leases_revoked": outcome.leases_revoked,
+                    "ms_to_last_lease_dead": outcome.ms_to_last_lease_dead,
+                }
+                await cascading.start(
+                    client, outcome.statement, task_queue=connection.settings.task_queue, reported=reported
+                )
+        except RemitError as error:
+            pending = (*pending, f"cascade: {error.code}; it starts when Temporal answers")
     times = [outcome.ms_to_last_lease_dead for outcome in outcomes if outcome.ms_to_last_lease_dead is not None]
     return Stopped(
         statements=tuple(outcome.statement for outcome in outcomes),

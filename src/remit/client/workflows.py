@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 RPC = timedelta(seconds=10)
 QUERY = timedelta(seconds=5)
 UPDATE = timedelta(seconds=30)
-AT_ONCE = 50
-"""Signals under way at the same time."""
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -127,25 +125,6 @@ async def signal(connection: Connection, task: str, name: str, *arguments: Any) 
     """
     client = await connection.temporal()
     await _asked(client.get_workflow_handle(task).signal(name, args=arguments, rpc_timeout=RPC), task)
-
-
-async def notify(connection: Connection, tasks: Sequence[str]) -> int:
-    """Tell running tasks to look at their standing; return how many were told.
-
-    Raises:
-        Held: ``temporal.unreachable``.
-    """
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def tell(task: str) -> bool:
-        async with gate:
-            try:
-                await signal(connection, task, names.NOTICE)
-            except Refused:  # it ended meanwhile
-                return False
-            return True
-
-    return sum(await asyncio.gather(*(tell(task) for task in tasks)))
 
 
 def attributes(execution: WorkflowExecution) -> Mapping[str, Any]:
