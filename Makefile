@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format bench lock screenshot clean
+.PHONY: help install demo dev test check format bench bench-revocation soak lock screenshot clean
 
 help:           ## what can be done here
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## install Remit and what it needs into .venv
 $(STAMP): requirements.lock data.lock pyproject.toml
@@ -41,6 +41,12 @@ format: install ## format the code
 
 bench: install  ## governed against ungoverned, in one run; writes bench.json
 	@$(BIN)/python -m benchmarks
+
+bench-revocation: install ## 200 revocations of 1, 20 and 200 running tasks (over an hour; REVOCATIONS=…)
+	@$(BIN)/python -m benchmarks --only revoke --only past --revocations $(or $(REVOCATIONS),200)
+
+soak: install   ## 200 tasks, random stops and kills for ten minutes, then the invariants (SEED=…)
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED))
 
 lock:           ## pin again what pyproject.toml asks for (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -17,18 +17,21 @@ from typing import Any
 from rich.console import Console
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from benchmarks import byhand, pure, steps, stopping
+from benchmarks import byhand, past, pure, steps, stopping, stops
 from benchmarks.bench import POLICIES, opened
 from benchmarks.figures import Measure
-from benchmarks.report import document, table
+from benchmarks.report import document, tables
 from benchmarks.steps import Plan
 from remit.embedded import Stack
 from remit.embedded.provision import provision
 from remit.policy import PolicyEngine
 
-NAMES = ("steps", "credential", "history", "chain", "decision", "revoke")
+NAMES = ("steps", "credential", "history", "chain", "decision", "revoke", "past")
 FULL, FULL_MINTED = Plan(rounds=5, steps=40, tasks=50, each=10), Plan(rounds=3, steps=20, tasks=50, each=5)
 QUICK, QUICK_MINTED = Plan(rounds=3, steps=20, tasks=50, each=5), Plan(rounds=2, steps=10, tasks=50, each=2)
+
+SIZES = (1, 20, 200)
+"""Running tasks under the delegation that is revoked."""
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,8 +41,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="PATH", help="default bench.json")
     parser.add_argument(
-        "--tasks", type=int, action="append", metavar="N", help="running tasks of a revocation; default 1 and 20"
+        "--tasks", type=int, action="append", metavar="N", help="running tasks of a revocation; default 1, 20 and 200"
     )
+    parser.add_argument("--revocations", type=int, metavar="N", help="of each size; default few, to be short")
     return parser.parse_args(arguments)
 
 
@@ -53,8 +57,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-async def on_stack(stack: Stack, chosen: set[str], *, quick: bool, tasks: Sequence[int]) -> list[Measure]:
+async def on_stack(stack: Stack, chosen: set[str], given: argparse.Namespace) -> list[Measure]:
     """Measure what needs the servers."""
+    quick = bool(given.quick)
     found: list[Measure] = []
     async with opened(stack) as bench:
         if "steps" in chosen:
@@ -64,14 +69,21 @@ async def on_stack(stack: Stack, chosen: set[str], *, quick: bool, tasks: Sequen
         if "history" in chosen:
             found.append(await steps.history(bench))
         if "revoke" in chosen:
-            for number in tasks:
-                found += await stopping.measured(bench, number, repeats=_repeats(number, quick=quick))
+            for number in given.tasks or SIZES:
+                times = given.revocations or _repeats(number, quick=quick)
+                try:
+                    found += stops.measures(number, await stopping.revocations(bench, number, times=times))
+                except TimeoutError:
+                    found.append(stops.unmeasured(number, waited=stopping.GONE * 1000))
+        if "past" in chosen:
+            few, many = (10, 200) if quick else (10, 2000)
+            found += await past.measured(bench, few=few, many=many, times=10 if quick else 30)
     return found
 
 
 def _repeats(tasks: int, *, quick: bool) -> int:
     """Return how often a number of tasks is revoked: enough for a percentile, not longer than a minute."""
-    return max(1, (20 if quick else 40) // tasks if tasks == 1 else (40 if quick else 100) // tasks)
+    return (20 if quick else 40) if tasks == 1 else max(1, (40 if quick else 100) // tasks)
 
 
 def quiet() -> None:
@@ -101,7 +113,7 @@ def run(given: argparse.Namespace, console: Console) -> list[Measure]:
             try:
                 byhand.allow(stack)
                 found = [
-                    *asyncio.run(on_stack(stack, chosen, quick=given.quick, tasks=given.tasks or (1, 20))),
+                    *asyncio.run(on_stack(stack, chosen, given)),
                     *found,
                 ]
             finally:
@@ -114,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given, console = options(arguments), Console()
     quiet()
     found = run(given, console)
-    console.print(table(found))
+    for one in tables(found):
+        console.print(one)
     text = json.dumps(document(found, machine=machine(), quick=given.quick), indent=2, ensure_ascii=False)
     given.json.write_text(text + "\n", encoding="utf-8")
     console.print(f"Written to {given.json}", style="dim")

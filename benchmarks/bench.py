@@ -1,4 +1,4 @@
-"""The bench: one embedded stack, a governed and an ungoverned worker on it, and delegations for what is measured."""
+"""The bench: a stack, a governed and an ungoverned worker on it, one for cascades, and delegations to measure with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
+from activities.revocation import Revocations
 from benchmarks import tools
+from benchmarks.apart import Apart, apart, person, witness
 from benchmarks.byhand import ByHand
 from benchmarks.workflows import Fan, Steps
 from remit import jose
@@ -26,6 +28,7 @@ from remit.delegation import TYP, Delegation, Reference, Scope
 from remit.embedded import Stack
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, delegated
+from workflows.revocation import Revocation
 
 POLICIES = Path(__file__).parent.parent / "policies"
 GOVERNED, UNGOVERNED = "bench-governed", "bench-ungoverned"
@@ -39,7 +42,8 @@ class Bench:
 
     Args:
         governed, ungoverned: Clients with and without the plugin.
-        alice: Her session, to delegate and revoke.
+        alice: Her session, to delegate.
+        revoker, witness: Processes of their own, see `benchmarks.apart`.
     """
 
     stack: Stack
@@ -48,6 +52,8 @@ class Bench:
     alice: Connection
     governed: Client
     ungoverned: Client
+    revoker: Apart
+    witness: Apart
 
     async def delegate(self, task: str, *, budget: int = 1_000_000) -> Reference:
         """Delegate reading the flights to the analyst, for one task."""
@@ -83,7 +89,9 @@ class Bench:
         names = [f"bench-{uuid.uuid4()}" for _ in range(count)]
         return list(zip(names, await asyncio.gather(*map(self.delegate, names)), strict=True))
 
-    async def start(self, workflow: str, *arguments: Any, task: str, reference: Reference | None) -> WorkflowHandle:
+    async def start(
+        self, workflow: str, *arguments: Any, task: str, reference: Reference | None
+    ) -> WorkflowHandle[Any, Any]:
         """Start a task: under a delegation on the governed worker, without one on the other."""
         if reference is None:
             return await self.ungoverned.start_workflow(workflow, args=arguments, id=task, task_queue=UNGOVERNED)
@@ -113,4 +121,14 @@ async def opened(stack: Stack) -> AsyncIterator[Bench]:
         by_hand = [tools.plain, ByHand(stack).query]
         await closing.enter_async_context(Worker(governed, task_queue=GOVERNED, activities=declared, **shared))
         await closing.enter_async_context(Worker(ungoverned, task_queue=UNGOVERNED, activities=by_hand, **shared))
-        yield Bench(stack, settings, parts, alice, governed, ungoverned)
+        cascades: dict[str, Any] = {"workflows": [Revocation], "activities": Revocations(parts).activities}
+        await closing.enter_async_context(Worker(ungoverned, task_queue=settings.task_queue, **cascades))
+        revoker = await closing.enter_async_context(apart(person, settings.home, "alice"))
+        witnessing = await closing.enter_async_context(apart(witness, _superuser(stack)))
+        yield Bench(stack, settings, parts, alice, governed, ungoverned, revoker, witnessing)
+
+
+def _superuser(stack: Stack) -> str:
+    """Return how PostgreSQL's superuser connects, unlogged."""
+    with stack.postgres.connect("flights") as admin:
+        return f"{admin.info.dsn} password={admin.info.password}"

@@ -1,161 +1,135 @@
-"""Stopping: from `remit revoke` to the death of the last database session, seen by PostgreSQL's superuser."""
+"""Stopping: from `remit revoke` to the death of the last session, the end of each activity and the stop of each task.
+
+- Sessions are watched by PostgreSQL's superuser, activities by themselves; when a task waits or is closed is what
+  Temporal wrote into its history, read afterwards. The person who revokes and the witness are processes of their own.
+- A revocation ends its tasks, so each begins with fresh ones. Suspending and reinstating the same tasks would not be
+  cheaper, nor the same: it was tried.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
+from temporalio.client import WorkflowHandle
 
 from benchmarks import tools
+from benchmarks.apart import Command
 from benchmarks.bench import Bench
-from benchmarks.figures import Measure, percentile
-from remit.client.stopping import state
-from remit.embedded import Stack
+from benchmarks.stops import Stop
 from remit.statements import Event
 
-POLL = 0.001
-READY = 60.0
-GONE = 30.0
-
-
-@dataclass(slots=True)
-class Sessions:
-    """Watches the sessions of one delegation's users from a thread; times are `time.perf_counter`."""
-
-    stack: Stack
-    delegation: str
-    seen: set[str] = field(default_factory=set)
-    died: dict[str, float] = field(default_factory=dict)
-    _end: threading.Event = field(default_factory=threading.Event)
-
-    def watch(self) -> None:
-        """Look again and again until told to end."""
-        query = "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE usename LIKE %s"
-        with self.stack.postgres.connect("flights", autocommit=True) as admin:
-            while not self._end.is_set():
-                alive = {row[0] for row in admin.execute(query, (f"d-{self.delegation}-%",))}
-                now = time.perf_counter()
-                for user in self.seen - alive - self.died.keys():
-                    self.died[user] = now
-                self.seen |= alive
-                time.sleep(POLL)
-
-    def end(self) -> None:
-        """Stop looking."""
-        self._end.set()
+READY = 120.0
+GONE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """One revocation, in milliseconds from its call.
+class Tasks:
+    """Tasks under one delegation, each with a running activity that holds a database session."""
 
-    Args:
-        returned: When the command came back. dead: Each session. cancelled: Each running activity.
+    bench: Bench
+    delegation: str
+    names: tuple[str, ...]
+    handle: WorkflowHandle[Any, Any]
+
+    @classmethod
+    async def start(cls, bench: Bench, count: int) -> Tasks:
+        """Start so many; they are not running yet."""
+        own = f"bench-{uuid.uuid4()}"
+        reference = await bench.delegate(own)
+        tools.HELD.running.clear()
+        handle = await bench.start("bench.Fan", tools.HOLD, tools.INPUT, count - 1, task=own, reference=reference)
+        names = (own, *(f"{own}-{number}" for number in range(count - 1)))
+        return cls(bench, reference.delegation, names, handle)
+
+    async def running(self) -> None:
+        """Return when each holds its session, and PostgreSQL shows it.
+
+        Raises:
+            TimeoutError: They did not get there.
+        """
+        await self.bench.witness.ask(self.delegation)
+
+        async def begun() -> bool:
+            alive, _ = await self.bench.witness.ask(True)
+            return len(alive) == len(self.names) and alive == tools.HELD.running
+
+        await _until(begun, READY)
+
+    async def revoke(self) -> Stop:
+        """Revoke their delegation; return what happened when.
+
+        Raises:
+            TimeoutError: Something did not stop.
+        """
+        users = set(tools.HELD.running)
+        tools.HELD.ended.clear()
+        wall = time.time() - time.monotonic()
+        command: Command = await self.bench.revoker.ask((self.delegation, Event.REVOKED.value))
+        died: dict[str, float] = {}
+
+        async def over() -> bool:
+            nonlocal died
+            _, died = await self.bench.witness.ask(True)
+            return users <= died.keys() and users <= tools.HELD.ended.keys()
+
+        await _until(over, GONE)
+        closed = [at - wall for at in await asyncio.gather(*map(self._closed, self.names))]
+
+        def since(times: list[float]) -> list[float]:
+            return [(at - command.began) * 1000 for at in times]
+
+        return Stop(
+            returned=(command.returned - command.began) * 1000,
+            dead=since([died[user] for user in users]),
+            cancelled=since([tools.HELD.ended[user] for user in users]),
+            closed=since(closed),
+            document=command.document,
+        )
+
+    async def _closed(self, name: str) -> float:
+        """Return when (Unix seconds) Temporal recorded that a task ended."""
+        client = self.bench.governed
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=name),
+            wait_new_event=True,
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+        )
+        async with asyncio.timeout(GONE):
+            while not (
+                events := (await client.workflow_service.get_workflow_execution_history(request)).history.events
+            ):
+                pass
+        return events[-1].event_time.ToNanoseconds() / 1e9
+
+
+async def revocations(bench: Bench, tasks: int, *, times: int) -> list[Stop]:
+    """Revoke so many times, fresh tasks each time, after one that is not counted.
+
+    Raises:
+        TimeoutError: Tasks did not begin, or did not stop.
     """
-
-    returned: float
-    dead: list[float]
-    cancelled: list[float]
-
-
-async def stopped(bench: Bench, tasks: int) -> Stop:
-    """Run tasks under one delegation, each holding a session; revoke it and see how they end."""
-    task = f"bench-{uuid.uuid4()}"
-    reference = await bench.delegate(task)
-    tools.HELD.running.clear()
-    tools.HELD.ended.clear()
-    sessions = Sessions(bench.stack, reference.delegation)
-    loop = asyncio.get_running_loop()
-    watching = loop.run_in_executor(None, sessions.watch)
-    try:
-        handle = await bench.start("bench.Fan", tools.HOLD, tools.INPUT, tasks - 1, task=task, reference=reference)
-        await _until(lambda: len(tools.HELD.running) == tasks and len(sessions.seen) == tasks, READY)
-        began = time.perf_counter()
-        await state(bench.alice, reference.delegation, Event.REVOKED, "benchmark")
-        returned = time.perf_counter()
-        await _until(lambda: len(tools.HELD.ended) == tasks and len(sessions.died) == tasks, GONE)
-    finally:
-        sessions.end()
-        await watching
-    await asyncio.gather(handle.result(), return_exceptions=True)
-    return Stop(
-        (returned - began) * 1000,
-        [(at - began) * 1000 for at in sessions.died.values()],
-        [(at - began) * 1000 for at in tools.HELD.ended.values()],
-    )
+    stops = []
+    for count in (min(tasks, 20), *[tasks] * times):
+        held = await Tasks.start(bench, count)
+        await held.running()
+        stops.append(await held.revoke())
+        await asyncio.gather(held.handle.result(), return_exceptions=True)
+        await bench.parts.authority.settled()
+    return stops[1:]
 
 
-async def measured(bench: Bench, tasks: int, *, repeats: int) -> list[Measure]:
-    """Return when sessions and activities end, p99 over all of them.
-
-    Args:
-        tasks: Running under the delegation.
-        repeats: Revocations.
-    """
-    await stopped(bench, 1)
-    try:
-        stops = [await stopped(bench, tasks) for _ in range(repeats)]
-    except TimeoutError:
-        return [_unmeasured(tasks)]
-    many = f"revoke, {tasks} running task{'s' if tasks > 1 else ''}"
-    dead = [one for stop in stops for one in stop.dead]
-    cancelled = [one for stop in stops for one in stop.cancelled]
-    everything = [max(*stop.dead, *stop.cancelled) for stop in stops]
-    return [
-        Measure(
-            f"revoke-{tasks}-dead-from-call",
-            f"{many}: database session dead, from the call (p99)",
-            "ms",
-            measured=percentile(dead, 0.99),
-            details={"p50": round(percentile(dead, 0.5), 1), "count": len(dead)},
-        ),
-        Measure(
-            f"revoke-{tasks}-cancelled-from-call",
-            f"{many}: activity cancelled, from the call (p99)",
-            "ms",
-            measured=percentile(cancelled, 0.99),
-            details={"p50": round(percentile(cancelled, 0.5), 1), "count": len(cancelled)},
-        ),
-        _late(f"revoke-{tasks}-dead", f"{many}: database session dead after it returned (p99)", stops),
-        _late(f"revoke-{tasks}-cancelled", f"{many}: activity cancelled after it returned (p99)", stops),
-        Measure(
-            f"revoke-{tasks}-all",
-            f"{many}: everything ended, from the call (median)",
-            "ms",
-            measured=percentile(everything, 0.5),
-            target=10_000 if tasks >= 200 else None,
-            judged="measured",
-            details={"returned_p50": round(percentile((stop.returned for stop in stops), 0.5), 1)},
-        ),
-    ]
-
-
-def _unmeasured(tasks: int) -> Measure:
-    title = f"revoke, {tasks} running tasks: they did not all begin or end in time on this machine"
-    return Measure(f"revoke-{tasks}-all", title, "ms", measured=(READY + GONE) * 1000, target=10_000, judged="measured")
-
-
-def _late(name: str, title: str, stops: list[Stop]) -> Measure:
-    """Return how long after the command returned the slowest of these ended; nothing when it was before."""
-    pick = "dead" if name.endswith("dead") else "cancelled"
-    late = [max(0.0, one - stop.returned) for stop in stops for one in getattr(stop, pick)]
-    return Measure(
-        name,
-        title,
-        "ms",
-        measured=percentile(late, 0.99),
-        target=100,
-        judged="measured",
-        details={"p50": round(percentile(late, 0.5), 1), "count": len(late)},
-    )
-
-
-async def _until(done: Callable[[], bool], seconds: float) -> None:
-    until = time.perf_counter() + seconds
-    while not done():
-        if time.perf_counter() > until:
+async def _until(done: Callable[[], Coroutine[Any, Any, bool]], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not await done():
+        if time.monotonic() > until:
             raise TimeoutError("the tasks did not get there")
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.02)

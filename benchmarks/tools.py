@@ -55,7 +55,7 @@ async def plain(asked: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Held:
-    """What the holding steps report, in seconds of `time.perf_counter`.
+    """What the holding steps report, in seconds of `time.monotonic`.
 
     Args:
         running: Database users of those that hold a session now.
@@ -79,6 +79,6 @@ async def hold(asked: Query) -> None:
     try:
         await asyncio.sleep(600)
     finally:
-        HELD.ended[user] = time.perf_counter()
+        HELD.ended[user] = time.monotonic()
         HELD.running.discard(user)
         await session.close()

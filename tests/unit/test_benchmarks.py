@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import pure, report
+from benchmarks import pure, report, stops
 from benchmarks.__main__ import options
 from benchmarks.figures import Measure, Pair, compared, median_of, percentile
 from remit.policy import PolicyEngine
@@ -96,6 +96,36 @@ def test_the_table_shows_each_measure_with_its_target() -> None:
     assert "≤ +200 B" in row["history"]
     assert "not met" in row["chain"]
     assert "met" not in row["no promise"]
+
+
+def stop(returned: float, *, dead: list[float], cancelled: list[float], closed: list[float]) -> stops.Stop:
+    return stops.Stop(returned=returned, dead=dead, cancelled=cancelled, closed=closed, document={})
+
+
+def test_a_revocation_counts_by_the_last_that_stopped_and_from_the_return_only_what_came_after() -> None:
+    made = [stop(50, dead=[10, 40], cancelled=[30, 60], closed=[70, 90]) for _ in range(99)]
+    made.append(stop(50, dead=[10, 170], cancelled=[30, 60], closed=[70, 20_000]))
+    found = {one.name: one for one in stops.measures(2, made)}
+    assert found["revoke-2-dead-from-call"].measured == 40
+    assert found["revoke-2-dead-from-call"].details["max"] == 170
+    assert (found["revoke-2-dead"].measured, found["revoke-2-dead"].met) == (0, True)
+    assert found["revoke-2-dead"].details == {"p50": 0, "p99": 0, "max": 120, "count": 100, "revocations": 100}
+    assert found["revoke-2-cancelled"].measured == 10
+    assert (found["revoke-2-all"].measured, found["revoke-2-all"].details["max"]) == (90, 20_000)
+    assert found["revoke-2-every-all"].details["count"] == 200
+
+
+def test_tasks_that_do_not_stop_are_a_promise_not_kept() -> None:
+    assert stops.unmeasured(200, waited=60_000).met is False
+
+
+def test_percentiles_have_a_table_of_their_own_that_says_when_they_are_few() -> None:
+    spread = stops.measures(1, [stop(50, dead=[40], cancelled=[60], closed=[70])])
+    assert len(report.tables([Measure("d", "no promise", "ms", measured=5.0), *spread])) == 2
+    text = io.StringIO()
+    Console(file=text, width=120, no_color=True).print(*report.tables(spread))
+    assert "1 revocations are few" in text.getvalue()
+    assert "last session dead, from the call" in text.getvalue()
 
 
 def test_chains_and_decisions_are_measured_without_servers(tmp_path: Path) -> None:
