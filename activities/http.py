@@ -2,7 +2,9 @@
 
 - Only to the service's own base address: the path can climb nowhere, redirects are not followed, proxies not used.
 - The token names the human, the agent and the one service; it goes into the header and nowhere else.
-- Bounded: a response of at most 256 KiB, within 30 s. A repeated attempt carries the same idempotency key.
+- Bounded: a response of at most 256 KiB, within 30 s.
+- Every attempt of a step carries the same idempotency key, over retries, resumption and resets, so that a service can
+  tell a repetition: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
 from __future__ import annotations
@@ -13,10 +15,9 @@ from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from remit.temporal import current_credential, tool
+from remit.temporal import current_credential, step_name, tool
 
 MOST_BYTES = 256 * 1024
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}"
@@ -52,10 +53,9 @@ def requests(services: Mapping[str, str]) -> Any:
         base = services.get(request.service)
         if base is None:
             raise _refused("http.service", f"the catalogue has no service {request.service!r}")
-        info = activity.info()
         headers = {
             "Authorization": f"Bearer {current_credential()['token']}",
-            "Idempotency-Key": f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}",
+            "Idempotency-Key": f'"{step_name()}"',
         }
         async with (
             httpx.AsyncClient(timeout=30, follow_redirects=False, trust_env=False, headers=headers) as client,

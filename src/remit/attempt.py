@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from remit.delegation import Reference
@@ -26,6 +29,7 @@ class Attempt:
         tool: Activity type. call: Action, resource and input.
         credential: Credential profile, or None. cost: Whole budget units.
         approvals: Approvals given for this step, as compact JWS.
+        once: Whether the step may be begun only once, whatever becomes of it.
     """
 
     reference: Reference
@@ -41,6 +45,13 @@ class Attempt:
     credential: str | None = None
     cost: int = 1
     approvals: tuple[str, ...] = ()
+    once: bool = False
+
+    @property
+    def name(self) -> str:
+        """The step's own name, 52 characters a-z and 2-7: the same for all its attempts, in whatever run they are."""
+        told = json.dumps([self.namespace, self.task, self.first_run, self.step]).encode()
+        return base64.b32encode(sha256(told).digest()).decode().rstrip("=").lower()
 
 
 @dataclass(frozen=True, slots=True)

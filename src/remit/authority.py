@@ -6,7 +6,8 @@ One attempt, top to bottom (`authorize`):
 2. its standing, and the presenter's proof that it is the leaf agent, in one round trip;
 3. the execution it may be used by;
 4. Cedar, for the agent and for the root human, with the approvals that hold;
-5. budget; 6. approvals consumed; 7. the fenced mint; 8. the audit record, before the tool runs.
+5. budget; 6. approvals consumed; 7. the fenced mint; 8. a step that may happen once is claimed; 9. the audit record,
+   before the tool runs.
 
 Whatever is raised has its audit record; nothing is kept that a failed attempt reserved or minted.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
@@ -26,36 +27,31 @@ from remit.audit import AuditLog
 from remit.catalogue import Service
 from remit.chain import Chain
 from remit.chains import Chains
-from remit.credentials import Ending, Lease, Mint
+from remit.credentials import Mint
 from remit.credentials.lease import Occasion
 from remit.deciding import Deciding
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
+from remit.doing import Doing
 from remit.errors import Held, NotLive, Refused, RemitError
 from remit.presentation import TYP as PRESENTATION
 from remit.presentation import Presentation
 from remit.presentation import check as check_presentation
 from remit.recording import AttemptRecord
+from remit.running import Running
 from remit.standing import Standing, Standpoint
 from remit.step import arguments_digest
 from remit.telemetry import span
 
 if TYPE_CHECKING:
     from remit.catalogue import Catalogue, CredentialProfile
-    from remit.ledger import Ledger, Reservation
+    from remit.ledger import Ledger
     from remit.policy import PolicyEngine
     from remit.registry import Registry
 
 
-@dataclass(slots=True)
-class _Open:
-    """What the authority itself keeps of a grant until it is released."""
-
-    chain: Chain
-    reservation: Reservation
-    record: AttemptRecord
-    lease: Lease | None
-    renewed: float
+MARGIN_SECONDS = 5.0
+"""What a chain must have left for an attempt to begin; of a short-lived one a tenth of its life."""
 
 
 class Authority:
@@ -113,8 +109,8 @@ class Authority:
             registry=registry, policy=policy, standing=self.standing, audit=audit, audience=self.audience, clock=clock
         )
         self._deciding = Deciding(policy, self._approving, spent=ledger.spent, clock=clock)
-        self._open: dict[str, _Open] = {}
-        self._ending = Ending(mint)
+        self._doing = Doing(registry.documents, clock=clock)
+        self._running = Running(standing=self.standing, mint=mint, ledger=ledger, clock=clock)
 
     async def authorize(self, attempt: Attempt, presentation: Awaitable[str]) -> Grant:
         """Decide one attempt and mint its credential.
@@ -142,17 +138,20 @@ class Authority:
         with span("remit.verify", delegation=attempt.reference.delegation):
             reading = asyncio.gather(self.standing.epoch(), presentation, return_exceptions=True)
             foreseen = await self._deciding.foresee(attempt, chain=self._chains.known(attempt.reference))
-            answers = await reading
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    raise answer
-            epoch, proof = (str(answer) for answer in answers)
+            epoch, proof = await reading
+            if isinstance(epoch, BaseException):
+                raise epoch
+            if isinstance(proof, BaseException) and not isinstance(proof, Refused):
+                raise proof
             chain = await self._chains.load(attempt.reference, epoch=epoch)
             record.note(
                 root=chain.root.spiffe_id, agent=chain.agent.spiffe_id, chain=list(chain.ids), digest=chain.digest
             )
-            self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
             await self.standing.require_live(chain, epoch=epoch)
+            if isinstance(proof, Refused):
+                raise proof  # only now: who is stopped may have lost the key for it too, and that is not the reason
+            self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
+            self._require_time(chain)
             await self._chains.require_bound(
                 attempt.reference.delegation,
                 namespace=attempt.namespace,
@@ -184,13 +183,12 @@ class Authority:
                 approvals=[{"id": one.jti, "by": one.iss.spiffe_id} for one in approvals],
                 lease=lease.evidence if lease else None,
             )
-            record.write("permitted")
+            async with self._doing.claimed(attempt, arguments=arguments) if attempt.once else nullcontext():
+                record.write("permitted")
         except BaseException:
-            await self._ledger.settle(reservation, spent=0)
-            if lease is not None:
-                await asyncio.shield(self._ending.destroy(grant, lease))
+            await self._running.undo(grant, reservation=reservation, lease=lease)
             raise
-        self._open[grant] = _Open(chain, reservation, record, lease, self._clock())
+        self._running.begin(grant, chain=chain, reservation=reservation, record=record, lease=lease)
         credential = lease.credential if lease else None
         return Grant(
             id=grant,
@@ -214,13 +212,7 @@ class Authority:
             outcome: ``ok``, ``error``, ``cancelled`` or ``stopped``.
             code: A stable code or exception type name, when there is one.
         """
-        held = self._open.pop(grant.id, None)
-        if held is None:
-            return
-        with span("remit.release", outcome=outcome):
-            pending = await self._ending.release(grant.id, held.lease) if held.lease else None
-            await self._ledger.settle(held.reservation, spent=grant.attempt.cost)
-            held.record.write(outcome, code=code, pending=pending)
+        await self._running.release(grant, outcome=outcome, code=code)
 
     async def watch(self, grant: Grant) -> None:
         """Look whether a running grant's chain is still live, and keep its lease alive while it is.
@@ -228,21 +220,7 @@ class Authority:
         Raises:
             NotLive: It is not: stop the tool. Held: It cannot be known now.
         """
-        held = self._open.get(grant.id)
-        if held is None:
-            return
-        await self.standing.require_live(held.chain)
-        now = self._clock()
-        if held.lease is not None and held.lease.ttl and now - held.renewed > held.lease.ttl / 3:
-            try:
-                held.lease = await self._mint.renew(held.lease)
-            except Refused:
-                raise NotLive(
-                    "the step's credential was destroyed while it ran",
-                    status="revoked",
-                    subject=grant.chain[-1],
-                ) from None
-            held.renewed = now
+        await self._running.watch(grant)
 
     async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
         """Return a chain and the standing of every link and principal of it, whether its times hold or not."""
@@ -295,18 +273,15 @@ class Authority:
 
     async def settled(self) -> None:
         """Return when the logins of all grants released so far are ended, or known to be pending."""
-        await self._ending.settled()
+        await self._running.settled()
 
     async def retry_pending(self) -> int:
         """Try again to destroy what could not be destroyed; return how many are still pending."""
-        return await self._ending.retry()
+        return await self._running.retry_pending()
 
     async def close(self) -> None:
         """Destroy what is still held, give back unused budget, close the audit log."""
-        for grant, held in list(self._open.items()):
-            if held.lease is not None:
-                await self._ending.destroy(grant, held.lease)
-        await self._ending.settled()
+        await self._running.close()
         await self._ledger.close()
         self._audit.close()
 
@@ -324,6 +299,17 @@ class Authority:
             arguments=arguments,
             now=int(self._clock()),
         )
+
+    def _require_time(self, chain: Chain) -> None:
+        first = min(chain.links, key=lambda link: link.exp)
+        left = first.exp - self._clock()
+        if left < min(MARGIN_SECONDS, (first.exp - first.iat) / 10):
+            raise NotLive(
+                f"delegation {first.jti} expires in {max(0, int(left))} s: too soon to begin a step",
+                status="expiring",
+                subject=first.jti,
+                next_action="Delegate anew and run `remit resume TASK`.",
+            )
 
     def _profile(self, name: str | None) -> CredentialProfile | None:
         if name is None:

@@ -2,6 +2,7 @@
 
 - `action` is a Cedar action, `resource` names the Cedar entity it touches, `credential` the profile it needs.
 - The input model is the contract: arguments that do not fit it are refused before anything is decided.
+- `once` is for what must not happen twice: an attempt that may have begun it is never repeated by itself.
 - A `Call` made here is exactly what is decided, approved, digested and run.
 """
 
@@ -28,6 +29,7 @@ class Tool:
         input: The model of its single argument.
         credential: Credential profile of the catalogue, or None for a tool that needs none.
         cost: Whole budget units one step costs.
+        once: At most once: a step that was begun is never begun again.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Tool:
     input: type[BaseModel]
     credential: str | None = None
     cost: int = 1
+    once: bool = False
 
     def call(self, arguments: Sequence[Any]) -> Call:
         """Return the call these activity arguments mean.

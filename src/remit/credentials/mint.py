@@ -197,19 +197,24 @@ class Mint:
         ended = await self.end(lease, forget=pending is None)
         return pending or ended
 
-    async def renew(self, lease: Lease) -> Lease:
+    async def renew(self, lease: Lease, *, until: int) -> Lease:
         """Extend a live lease by its own lifetime, for tools that run long.
+
+        Args:
+            until: Unix seconds; it is not extended beyond them.
 
         Raises:
             Held: OpenBao did not answer. Refused: the login or lease is gone.
         """
         if lease.login is None or not lease.ttl:
             return lease
+        now = int(self._clock())
+        seconds = max(1, min(lease.ttl, until - now))
         session = self._vault.as_token(lease.login.token)
-        await session.write("auth/token/renew-self", increment=lease.ttl)
+        await session.write("auth/token/renew-self", increment=seconds)
         if lease.lease_id:
-            await session.write("sys/leases/renew", lease_id=lease.lease_id, increment=lease.ttl)
-        return replace(lease, credential=replace(lease.credential, expires_at=int(self._clock()) + lease.ttl))
+            await session.write("sys/leases/renew", lease_id=lease.lease_id, increment=seconds)
+        return replace(lease, credential=replace(lease.credential, expires_at=now + seconds))
 
     async def _log_in(self, profile: CredentialProfile, *, occasion: Occasion, chain: Chain) -> StepLogin:
         claims = step_token_claims(

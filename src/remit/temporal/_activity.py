@@ -3,6 +3,9 @@
 - No chain, no declaration, no workflow: refused before anything else, with nothing asked.
 - The credential is there in a context variable while the tool runs, and nowhere afterwards.
 - A result or exception leaves without the attempt's secrets, or not at all.
+- What a tool completed before it was told to stop counts. A tool that was told and returns all the same delivers
+  nothing unless its chain is live: what it did, it did without authority.
+- A tool that may run once fails once: its failure is final, not tried again.
 - The release always runs to its end, also when the attempt is cancelled meanwhile.
 """
 
@@ -34,8 +37,26 @@ from remit.temporal._watch import Beats, Watch
 _PATIENCE = 10.0
 """Seconds an attempt waits out an outage by itself before it leaves the waiting to Temporal."""
 
+_LEFT: set[asyncio.Task[Any]] = set()
+"""Tools that went on although they were told to stop; nobody waits for them, and they have no credential."""
+
 GRANT: ContextVar[Grant | None] = ContextVar("remit_grant", default=None)
 """The grant the running tool has; a declared tool refuses to run without one."""
+
+
+def step_name() -> str:
+    """Return the name of the step that is running: the same for every attempt of it, and for no other step.
+
+    Over retries, resumption under a fresh delegation, continue-as-new and workflow resets it stays the same, so a
+    service that is given it as an idempotency key can tell a repetition.
+
+    Raises:
+        Refused: ``step.none`` outside a governed attempt.
+    """
+    grant = GRANT.get()
+    if grant is None:
+        raise Refused("no step runs here", code="step.none", next_action="Ask within a governed tool.")
+    return grant.attempt.name
 
 
 class ActivityInbound(ActivityInboundInterceptor):
@@ -115,6 +136,7 @@ class ActivityInbound(ActivityInboundInterceptor):
             call=tool.call(input.args),
             credential=tool.credential,
             cost=tool.cost,
+            once=tool.once,
             approvals=header.read_approvals(input.headers),
         )
 
@@ -146,50 +168,59 @@ class ActivityInbound(ActivityInboundInterceptor):
     async def _governed(self, grant: Grant, input: ExecuteActivityInput, watch: Watch) -> Any:
         if self._beats is not None:
             self._beats.secrets = grant.secrets
-        watch.guard(grant)
         ended = _Ended("cancelled")
         try:
             ended = await self._run(grant, input, watch)
         finally:
             watch.end()
-            await self._release(grant, ended, stopped=watch.stopped is not None)
+            await self._release(grant, ended)
         if ended.failure is not None:
             raise ended.failure
         return ended.result
 
     async def _run(self, grant: Grant, input: ExecuteActivityInput, watch: Watch) -> _Ended:
-        credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
-        failure: BaseException
-        try:
+        tool = self._begun(grant, input)
+        watch.guard(grant, tool)
+        told = await _over(tool, watch)
+        outcome = "cancelled"
+        failure: BaseException = CancelledError("Cancelled")
+        if not tool.done():
+            _leave(tool)
+        elif not tool.cancelled():
+            error = tool.exception()
+            if error is None and (not told or await watch.live()):
+                return _finished(tool.result(), grant)
+            if error is not None and not isinstance(error, CancelledError):
+                outcome, failure = "error", error
+        stopped = watch.stopped if outcome == "cancelled" else await watch.died()
+        if stopped is not None:
+            return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
+        return _Ended(outcome, code=type(failure).__name__, failure=_clean(failure, grant))
+
+    def _begun(self, grant: Grant, input: ExecuteActivityInput) -> asyncio.Task[Any]:
+        """Begin the tool, in a task of its own: the only place where its credential is to be found."""
+
+        async def tool() -> Any:
             with span("remit.tool", tool=grant.attempt.tool, grant=grant.id):
-                return _finished(await self.next.execute_activity(input), grant)
-        except (asyncio.CancelledError, CancelledError) as error:
-            outcome, failure = "cancelled", error
-        except Exception as error:
-            outcome, failure = "error", error
+                return await self.next.execute_activity(input)
+
+        credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
+        try:
+            return asyncio.create_task(tool())
         finally:
             CREDENTIAL.reset(credential)
             GRANT.reset(granted)
-        stopped = watch.stopped if outcome == "cancelled" else await watch.died()
-        if stopped is None:
-            return _Ended(outcome, code=type(failure).__name__, failure=_clean(failure, grant))
-        if (current := asyncio.current_task()) is not None:
-            current.uncancel()
-        return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
 
-    async def _release(self, grant: Grant, ended: _Ended, *, stopped: bool) -> None:
-        """Release a grant to the end, whatever happens to the attempt meanwhile."""
+    async def _release(self, grant: Grant, ended: _Ended) -> None:
+        """Release a grant to the end, whatever the attempt is told meanwhile: how it ended is decided already."""
         release = asyncio.ensure_future(self._authority.release(grant, outcome=ended.outcome, code=ended.code))
-        cancelled: asyncio.CancelledError | None = None
         while not release.done():
             try:
                 await asyncio.wait({release})
-            except asyncio.CancelledError as error:
-                cancelled = error
+            except asyncio.CancelledError:
+                _uncancel()
         if (failed := release.exception()) is not None:
             activity.logger.error("a grant was not released cleanly", exc_info=failed)
-        if cancelled is not None and ended.failure is None and not stopped:
-            raise cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +231,37 @@ class _Ended:
     code: str | None = None
     failure: BaseException | None = None
     result: Any = None
+
+
+async def _over(tool: asyncio.Task[Any], watch: Watch) -> bool:
+    """Return once a tool ended, or was left behind; tell whether it was told to stop before."""
+    told = False
+    while not tool.done() and not watch.left.done():
+        try:
+            await asyncio.wait({tool, watch.left}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError as cancelled:
+            told = True
+            tool.cancel(*cancelled.args)
+            _uncancel()
+    return told or watch.stopped is not None or activity.is_cancelled()
+
+
+def _uncancel() -> None:
+    if (current := asyncio.current_task()) is not None:
+        current.uncancel()
+
+
+def _leave(tool: asyncio.Task[Any]) -> None:
+    """Leave a tool to itself; what becomes of it nobody hears."""
+
+    def ended(done: asyncio.Task[Any]) -> None:
+        _LEFT.discard(done)
+        if not done.cancelled():
+            done.exception()
+
+    _LEFT.add(tool)
+    tool.add_done_callback(ended)
+    tool.cancel()
 
 
 def _finished(result: Any, grant: Grant) -> _Ended:
@@ -219,18 +281,20 @@ def _finished(result: Any, grant: Grant) -> _Ended:
 
 
 def _clean(error: BaseException, grant: Grant) -> BaseException:
-    """Return the exception, rebuilt as text when it or a cause of it holds a secret."""
-    if isinstance(error, RemitError):
+    """Return the exception; rebuilt as text when it or a cause of it holds a secret, or when it must be final."""
+    once = grant.attempt.once
+    if isinstance(error, RemitError) and not once:
         return to_application_error(error)
-    if not grant.secrets or not holds(error, grant.secrets):
-        return error
-    if isinstance(error, asyncio.CancelledError | CancelledError):
-        return CancelledError("Cancelled")
     kept = error if isinstance(error, ApplicationError) else None
+    final = isinstance(error, CancelledError) or (kept is not None and kept.non_retryable)
+    if (final or not once) and not holds(error, grant.secrets):
+        return error
+    if isinstance(error, CancelledError):
+        return CancelledError("Cancelled")
     return ApplicationError(
         scrub_text(str(error), grant.secrets),
         type=kept.type if kept and kept.type else type(error).__name__,
-        non_retryable=kept.non_retryable if kept else False,
+        non_retryable=once or (kept is not None and kept.non_retryable),
         next_retry_delay=kept.next_retry_delay if kept else None,
     )
 

@@ -89,6 +89,10 @@ class Describes(Protocol):
     def cost(self) -> int:
         """Whole budget units."""
 
+    @property
+    def once(self) -> bool:
+        """Whether a step that was begun is never begun again."""
+
     def call(self, arguments: Sequence[Any]) -> Call:
         """Return the call these arguments mean."""
 

@@ -5,6 +5,7 @@
 - A tool's own progress survives: our beats repeat the last details it gave, without its secrets.
 - An outage while a tool runs stops nothing: its credential dies by itself, and the next attempt is decided anew.
 - An async tool is cancelled, a tool on a thread gets the exception there, as Temporal's own cancellation does it.
+- A tool that goes on all the same is left behind: its attempt ends without it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from remit.credentials import scrub
 from remit.errors import Held, NotLive
 from remit.temporal._parts import Authority
 
-_THREAD_GRACE = 5.0
-"""Seconds a tool on a thread has to end after it was told; then its attempt ends without it."""
+_GRACE = 5.0
+"""Seconds a tool has to end after it was told; then its attempt ends without it."""
 
 
 class Beats(ActivityOutboundInterceptor):
@@ -58,6 +59,8 @@ class Watch:
         self, authority: Authority, beats: Beats | None, *, innermost: ActivityInboundInterceptor, every: float
     ) -> None:
         self.stopped: NotLive | None = None
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the tool did not end although it was told."""
         self._authority = authority
         self._beats = beats
         self._innermost = innermost
@@ -65,17 +68,17 @@ class Watch:
         timeout = activity.info().heartbeat_timeout
         self._pause = min(every, timeout.total_seconds() / 3) if timeout else every
         self._loop = asyncio.get_running_loop()
-        self._attempt = asyncio.current_task()
+        self._tool: asyncio.Task[Any] | None = None
         self._grant: Grant | None = None
         self._looking: asyncio.Task[None] | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         if beats is not None:
             self._timers["beat"] = self._loop.call_later(self._pause, self._beat)
 
-    def guard(self, grant: Grant) -> None:
-        """Look after this grant from now on."""
-        self._grant = grant
-        self._timers["look"] = self._loop.call_later(self._every, self._look)
+    def guard(self, grant: Grant, tool: asyncio.Task[Any]) -> None:
+        """Look after this grant and the tool that runs with it from now on."""
+        self._grant, self._tool = grant, tool
+        self._timers["look"] = self._loop.call_later(self._every, self._begin)
 
     def end(self) -> None:
         """Stop watching."""
@@ -85,15 +88,27 @@ class Watch:
         if self._looking is not None:
             self._looking.cancel()
 
+    async def live(self) -> bool:
+        """Tell whether the chain is live for certain."""
+        try:
+            return await self._look() is None
+        except Held:
+            return False
+
     async def died(self) -> NotLive | None:
         """Tell whether the grant's chain is the reason a tool failed: a revocation kills its session first."""
+        try:
+            return await self._look()
+        except Held:
+            return None
+
+    async def _look(self) -> NotLive | None:
+        """Return why the grant's chain is not live, None while it is; raise `Held` when that cannot be known."""
         if self.stopped is None and self._grant is not None:
             try:
                 await self._authority.watch(self._grant)
             except NotLive as error:
                 self.stopped = error
-            except Held:
-                pass
         return self.stopped
 
     def _beat(self) -> None:
@@ -101,12 +116,12 @@ class Watch:
             self._beats.again()
             self._timers["beat"] = self._loop.call_later(self._pause, self._beat)
 
-    def _look(self) -> None:
+    def _begin(self) -> None:
         self._looking = self._loop.create_task(self._looks())
 
     async def _looks(self) -> None:
         if await self.died() is None:
-            self._timers["look"] = self._loop.call_later(self._every, self._look)
+            self._timers["look"] = self._loop.call_later(self._every, self._begin)
         else:
             self._stop()
 
@@ -116,13 +131,15 @@ class Watch:
         told = getattr(running, "cancelled_event", None)
         if told is not None:
             told.set()
-        if self._attempt is None:
-            return
-        if raiser is None:
-            self._attempt.cancel()
-        else:
+        if raiser is not None:
             raiser.raise_in_thread(CancelledError)
-            self._timers["grace"] = self._loop.call_later(_THREAD_GRACE, self._attempt.cancel)
+        elif self._tool is not None:
+            self._tool.cancel()
+        self._timers["grace"] = self._loop.call_later(_GRACE, self._leave)
+
+    def _leave(self) -> None:
+        if not self.left.done():
+            self.left.set_result(None)
 
 
 def _running(interceptor: ActivityInboundInterceptor) -> object | None:

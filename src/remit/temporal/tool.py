@@ -32,6 +32,7 @@ def tool(
     resource: str | Callable[[Any], str],
     credential: str | None = None,
     cost: int = 1,
+    once: bool = False,
 ) -> Callable[[_F], _F]:
     """Declare a governed activity; its only argument is a pydantic model.
 
@@ -41,6 +42,8 @@ def tool(
         resource: A Cedar entity id, or how to read it off the input.
         credential: Credential profile of the catalogue; the function finds it with `current_credential`.
         cost: Whole budget units a step costs.
+        once: At most once. A step that was begun is never begun again: its failure is final, and what interrupted it
+            (a crash, a time-out, a suspension) leaves the question whether it was done to a person.
 
     Raises:
         Usage: ``tool.declaration`` for a function that does not fit.
@@ -59,6 +62,7 @@ def tool(
             input=model,
             credential=credential,
             cost=cost,
+            once=once,
         )
         governed = (
             _asynchronous(function, declared)
