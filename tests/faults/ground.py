@@ -33,7 +33,11 @@ _REVIVABLE = 3.5
 """Seconds a server has to have lived before the stack starts it again: what dies sooner is taken for broken."""
 
 COUNT: dict[str, Any] = {"tool": "flights.count", "input": {"dataset": "flights"}}
-NOTE: dict[str, Any] = {"tool": "flights.note", "input": {"dataset": "flights"}}
+
+
+def noting(note: str) -> dict[str, Any]:
+    """Return a step that leaves a mark of this name, once."""
+    return {"tool": "flights.note", "input": {"dataset": "flights", "note": note}}
 
 
 class Ground:
@@ -55,7 +59,11 @@ class Ground:
 
     def start_worker(self, name: str = "worker", **environment: str) -> Running:
         """Start one more worker; the environment is added to what it needs."""
-        needed = {"REMIT_HOME": str(self.stack.home), "FAULT_POINTS": str(self.points.folder)}
+        needed = {
+            "REMIT_HOME": str(self.stack.home),
+            "FAULT_POINTS": str(self.points.folder),
+            "REMIT_REAP_SECONDS": "5",
+        }
         command = Command(
             name,
             "A worker",

@@ -1,4 +1,4 @@
-"""The next build of the service's workflow: it does one thing more, and goes on with tasks the build before it began."""
+"""The next build of the service's workflow: it goes on with tasks that the build before it began."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Points:
             self._file("armed", name).rename(self._file("reached", name))
         except FileNotFoundError:
             return
-        while not self._file("released", name).exists():
+        while not self._file("released", name).exists():  # noqa: ASYNC110 - whoever lets it go is another process
             await asyncio.sleep(PAUSE)
 
     def note(self, **facts: Any) -> None:

@@ -22,19 +22,25 @@ from temporalio.worker import Worker
 
 from activities import plan, publish, sql
 from activities.database import session
-from remit import assembly
+from activities.reaper import Reconciling
+from activities.revocation import Revocations
+from remit import assembly, cascade, reaping
 from remit.assembly import assemble, temporal_client
 from remit.authority import Authority
 from remit.deciding import Deciding
 from remit.live import Live
+from remit.reaping import scheduling
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, names_of, tool
 from remit.vault import Login, Vault
 from tests.faults.newer import Newer
 from tests.faults.points import Points
 from workflows.agent_task import AgentTask
+from workflows.reaper import Reaper
+from workflows.revocation import Revocation
 
 COUNT = "flights.count"
+NOTE = "flights.note"
 HEARTBEAT = timedelta(seconds=4)
 POINTS = Points(Path(os.environ.get("FAULT_POINTS", ".")))
 _TOOL: ContextVar[str] = ContextVar("tool", default="")
@@ -48,13 +54,14 @@ class Asked(BaseModel):
 
 
 async def _asks(asked: Asked, what: str) -> int:
+    """Ask twice over one session: the credential is in use while the attempt waits at ``mid-tool``."""
     info = activity.info()
     facts = {"task": info.workflow_id, "run": info.workflow_run_id, "activity": info.activity_id}
     facts |= {"attempt": info.attempt, "note": asked.note, "pid": os.getpid()}
     POINTS.note(what="began", **facts)
     async with session(read_only=True) as connection:
         await connection.execute("SELECT count(*) AS n FROM flights")
-        await POINTS.pause(f"mid-{what}")
+        await POINTS.pause(f"mid-tool.{info.activity_type}")
         found = await (await connection.execute("SELECT count(*) AS n FROM flights")).fetchone()
     POINTS.note(what=what, **facts)
     return int(found["n"]) if found else 0
@@ -62,13 +69,13 @@ async def _asks(asked: Asked, what: str) -> int:
 
 @tool(name=COUNT, action="dataset:query", resource=lambda asked: asked.dataset, credential="flights-ro")
 async def count(asked: Asked) -> int:
-    """Count, twice over one session: its credential is in use while it waits."""
-    return await _asks(asked, "tool")
+    """Count; counting twice does no harm."""
+    return await _asks(asked, "count")
 
 
-@tool(name="flights.note", action="dataset:query", resource=lambda asked: asked.dataset, credential="flights-ro")
+@tool(name=NOTE, action="dataset:query", resource=lambda asked: asked.dataset, credential="flights-ro", once=True)
 async def note(asked: Asked) -> int:
-    """Count, and leave a mark that would show if it were left twice."""
+    """Count, and leave a mark that must not be left twice."""
     return await _asks(asked, "effect")
 
 
@@ -80,8 +87,8 @@ def install() -> None:
 
         @wraps(method)
         async def pausing(*arguments: Any, **named: Any) -> Any:
-            if _TOOL.get() == COUNT and when(*arguments, **named):
-                await POINTS.pause(point)
+            if when(*arguments, **named):
+                await POINTS.pause(f"{point}.{_TOOL.get()}")
             return await method(*arguments, **named)
 
         setattr(kind, name, pausing)
@@ -117,24 +124,27 @@ async def main() -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with assemble(settings) as parts:
-        POINTS.note(what="writer", pid=os.getpid(), writer=parts.authority._audit.writer, policies=parts.policy.digest)
+        POINTS.note(what="writer", pid=os.getpid(), writer=parts.audit.writer, policies=parts.policy.digest)
         plugin = RemitPlugin(
             authority=parts.authority,
             presenter=parts.presenter,
-            ungoverned=[plan.NEXT],
+            ungoverned=[plan.NEXT, cascade.WORKFLOW, *cascade.ACTIVITIES, reaping.WORKFLOW, reaping.ACTIVITY],
             watch=settings.watch_seconds,
             heartbeat=HEARTBEAT,
         )
         tools = [sql.query, publish.publish, count, note]
+        client = await temporal_client(settings, plugins=[plugin])
+        own = [*Revocations(parts).activities, Reconciling(parts).reconcile]
         async with Worker(
-            await temporal_client(settings, plugins=[plugin]),
+            client,
             task_queue=settings.task_queue,
-            workflows=[Newer if os.environ.get("FAULT_NEWER") else AgentTask],
-            activities=[plan.Planning(names_of(tools)).propose, *tools],
+            workflows=[Newer if os.environ.get("FAULT_NEWER") else AgentTask, Revocation, Reaper],
+            activities=[plan.Planning(names_of(tools)).propose, *own, *tools],
             graceful_shutdown_timeout=timedelta(seconds=10),
             # What a dead worker had in its memory is given to another one after this.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         ):
+            await scheduling.keep(client, task_queue=settings.task_queue, seconds=settings.reap_seconds)
             await stopped.wait()
 
 
