@@ -11,14 +11,17 @@ from datetime import timedelta
 from temporalio.worker import Worker
 
 from activities import http, plan, publish, sql
+from activities.reaper import Reconciling
 from activities.revocation import Revocations
-from remit import cascade
+from remit import cascade, reaping
 from remit.assembly import assemble, temporal_client
 from remit.errors import RemitError
+from remit.reaping import scheduling
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, names_of
 from remit.toolbox import announce
 from workflows.agent_task import AgentTask
+from workflows.reaper import Reaper
 from workflows.revocation import Revocation
 
 
@@ -32,19 +35,22 @@ async def main() -> None:
         plugin = RemitPlugin(
             authority=parts.authority,
             presenter=parts.presenter,
-            ungoverned=[plan.NEXT, cascade.WORKFLOW, *cascade.ACTIVITIES],
+            ungoverned=[plan.NEXT, cascade.WORKFLOW, *cascade.ACTIVITIES, reaping.WORKFLOW, reaping.ACTIVITY],
             watch=settings.watch_seconds,
         )
         services = {name: service.url for name, service in parts.catalogue.services.items()}
         tools = [sql.query, publish.publish, http.requests(services)]
         announce(settings.home, names_of(tools))
+        client = await temporal_client(settings, plugins=[plugin])
+        own = [*Revocations(parts).activities, Reconciling(parts).reconcile]
         async with Worker(
-            await temporal_client(settings, plugins=[plugin]),
+            client,
             task_queue=settings.task_queue,
-            workflows=[AgentTask, Revocation],
-            activities=[plan.Planning(names_of(tools)).propose, *Revocations(parts).activities, *tools],
+            workflows=[AgentTask, Revocation, Reaper],
+            activities=[plan.Planning(names_of(tools)).propose, *own, *tools],
             graceful_shutdown_timeout=timedelta(seconds=10),
         ):
+            await scheduling.keep(client, task_queue=settings.task_queue, seconds=settings.reap_seconds)
             await stopped.wait()
 
 

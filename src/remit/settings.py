@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     task_queue: str = "remit"
     watch_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How often a running step looks whether its chain is still live, besides being told."""
+    reap_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """How often what was left behind is looked for and ended."""
     temporal_config: Path | None = None
     """A Temporal client configuration file; default: where Temporal's tools look."""
     services: dict[str, str] = Field(default_factory=dict)

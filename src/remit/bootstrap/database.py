@@ -1,4 +1,4 @@
-"""Database users: one configuration for each database, one role for each credential profile.
+"""Database users: one configuration for each database, one role for each credential profile and one for the reaper.
 
 - A minted user lives a minute unless its lease is renewed, and at most as long as the catalogue says.
 - Its name stays readable in OpenBao's audit log, so that log, PostgreSQL's log and Remit's can be joined.
@@ -14,6 +14,7 @@ from remit.bootstrap.logins import STEP_SECONDS
 from remit.bootstrap.result import PostgresConnection
 from remit.bootstrap.wanted import Wanted
 from remit.catalogue import Catalogue
+from remit.reaping import sweep
 from remit.vault.paths import join
 
 CONFIG = "remit"
@@ -23,7 +24,7 @@ _CONNECTIONS = 8
 async def apply(wanted: Wanted, catalogue: Catalogue, connection: PostgresConnection) -> None:
     """Configure one database and the roles of its profiles."""
     mount = connection.mount
-    roles = _roles(catalogue, mount)
+    roles = {**_roles(catalogue, mount), sweep.ROLE: STEP_SECONDS}
     tune = {"audit_non_hmac_response_keys": ["username"]}
     await wanted.settings(f"sys/mounts/{mount}/tune", tune, label=f"audit of {mount}")
     address = f"{connection.host}:{connection.port}/{connection.database}?sslmode={connection.sslmode}"
@@ -44,9 +45,10 @@ async def apply(wanted: Wanted, catalogue: Catalogue, connection: PostgresConnec
         label=f"database {connection.database}",
     )
     for role, seconds in roles.items():
+        group = sweep.GROUP if role == sweep.ROLE else connection.group(role)
         settings = {
             "db_name": CONFIG,
-            "creation_statements": postgres.creation(group=connection.group(role), manager=connection.manager),
+            "creation_statements": postgres.creation(group=group, manager=connection.manager),
             "revocation_statements": postgres.REVOCATION,
             "rollback_statements": postgres.REVOCATION,
             "default_ttl": min(STEP_SECONDS, seconds),

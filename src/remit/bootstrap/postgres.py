@@ -5,24 +5,28 @@
   whose login began before and ended after all that (one in thirty, when the user logs in as fast as it can while it is
   ended) stays connected, but its role is gone and it may do nothing.
 - What the user owned goes to ``app_rw``, so that published tables stay.
-- The user's name says which delegation and step it is for.
+- The user's name says which delegation and step it is for. The reaper's own is named apart: it is no step's.
 
 ``{{name}}``, ``{{password}}`` and ``{{expiration}}`` are OpenBao's.
 """
 
 from __future__ import annotations
 
+from remit.reaping.sweep import ROLE as SWEEP
 from remit.vault.steps import MOUNT as STEPS
 
 
 def username_template(namespace: str | None) -> str:
-    """Return how users are named: ``d-<delegation>-<step>-<random>``.
+    """Return how users are named: ``d-<delegation>-<step>-<random>``, the reaper's ``sweep-<random>``.
 
     OpenBao hands in ``[<namespace>-auth-]<login mount>-<display name of the login>``.
     """
     inside = namespace.strip("/").replace("/", "-") + "-auth-" if namespace else ""
     name = f'.DisplayName | replace "{inside}{STEPS}-" "" | truncate_sha256 50'
-    return f'{{{{ printf "d-%s-%s" ({name}) (random 8) | truncate 63 }}}}'
+    step = f'{{{{ printf "d-%s-%s" ({name}) (random 8) | truncate 63 }}}}'
+    return (
+        f'{{{{ if eq .RoleName "{SWEEP}" }}}}{{{{ printf "{SWEEP}-%s" (random 12) }}}}{{{{ else }}}}{step}{{{{ end }}}}'
+    )
 
 
 _IF_THERE = "DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname='{{name}}') THEN %s END IF; END $$"

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from remit import cascade, reaping
 from remit.client.workflows import listed
 from remit.errors import Held, RemitError
 from remit.temporal import _names as names
@@ -32,6 +33,10 @@ OLDEST_OPENBAO = (2, 6, 2)
 """GHSA-59w7-v8rr-pr4p."""
 CLOCK_SECONDS = 30
 TCP_SECONDS = 3.0
+LATE_SECONDS = 120.0
+"""Age of the reaper's last run from which it is told, unless it is to run more rarely."""
+OWN_WORKFLOWS = (reaping.WORKFLOW, cascade.WORKFLOW)
+"""The service's own workflows, which act for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ async def _temporal(connection: Connection) -> AsyncIterator[Check]:
         return
     yield Check("Temporal", "ok", f"{client.service_client.config.target_host}, namespace {client.namespace}")
     for name, look in (
-        ("search attributes", _attributes), ("worker", _worker), ("ungoverned", _ungoverned)
+        ("search attributes", _attributes), ("worker", _worker), ("reaper", _reaper), ("ungoverned", _ungoverned)
     ):  # fmt: skip
         yield await _made(name, look(connection, client))
 
@@ -210,8 +215,34 @@ async def _worker(connection: Connection, client: Client) -> Check:
     return Check("worker", "ok", f"asks for work on {queue}")
 
 
+async def _reaper(connection: Connection, client: Client) -> Check:
+    from temporalio.service import RPCError, RPCStatusCode
+
+    from remit.reaping.scheduling import latest
+
+    try:
+        run = await latest(client)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return Check("reaper", "warn", "there is no schedule for it", "Start a worker: it makes the schedule.")
+    if run.paused:
+        return Check("reaper", "warn", "its schedule is paused", "temporal schedule toggle --unpause -s remit-reaper")
+    if run.ended is None:
+        return Check("reaper", "warn", "it has not run yet", "Start a worker.")
+    age = connection.clock() - run.ended
+    detail = f"ran {age:.0f} s ago: {run.said}"
+    if age > max(LATE_SECONDS, 4 * connection.settings.reap_seconds):
+        return Check("reaper", "warn", detail, "It runs only while a worker does: look at the worker.")
+    if not run.well:
+        return Check("reaper", "warn", detail, f"Look at the workflow {run.id} in the Temporal UI.")
+    return Check("reaper", "ok", detail)
+
+
 async def _ungoverned(connection: Connection, client: Client) -> Check:
-    found = await listed(connection, "RemitState IS NULL AND ExecutionStatus = 'Running'", most=100)
+    own = ", ".join(f"'{kind}'" for kind in OWN_WORKFLOWS)
+    query = f"RemitState IS NULL AND ExecutionStatus = 'Running' AND WorkflowType NOT IN ({own})"
+    found = await listed(connection, query, most=100)
     if found:
         kinds = ", ".join(sorted({f"{one.workflow_type} on {one.task_queue}" for one in found})[:5])
         return Check("ungoverned", "warn", f"{len(found)} running workflows carry no delegation: {kinds}",

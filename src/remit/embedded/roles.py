@@ -3,6 +3,7 @@
 - ``bao_min``: the manager OpenBao logs in as. It may make roles and hand out the two below, no more.
 - ``app_ro``: may read schema ``public`` and published reports. ``app_rw``: besides, may publish into
   schema ``reports``; a table it published belongs to ``app_rw`` once its minted user is gone.
+- ``remit_sweep``: may have expired minted users ended (`remit.reaping.sweep`).
 - Nobody else may connect, and nothing is granted on schema ``hr``.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 from psycopg import sql
 from psycopg.sql import Composed
+
+from remit.reaping import sweep
 
 _MISSING_ROLE = """
 DO $$ BEGIN
@@ -39,10 +42,10 @@ def statements(*, database: str, manager: str, manager_password: str) -> list[Co
         manager_password: Set only when the role is made, so that a rotated one stays.
     """
     login = sql.SQL("LOGIN CREATEROLE PASSWORD {}").format(sql.Literal(manager_password))
-    roles = {"app_ro": sql.SQL("NOLOGIN"), "app_rw": sql.SQL("NOLOGIN"), manager: login}
+    roles = {**{name: sql.SQL("NOLOGIN") for name in ("app_ro", "app_rw", sweep.GROUP)}, manager: login}
     made = [
         sql.SQL(_MISSING_ROLE).format(literal=sql.Literal(name), name=sql.Identifier(name), options=options)
         for name, options in roles.items()
     ]
     names = {"database": sql.Identifier(database), "manager": sql.Identifier(manager)}
-    return made + [sql.SQL(grant).format(**names) for grant in _GRANTS]
+    return made + [sql.SQL(grant).format(**names) for grant in (*_GRANTS, *sweep.SETUP)]

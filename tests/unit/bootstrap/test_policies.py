@@ -24,13 +24,14 @@ def changed(catalogue: Catalogue, **credentials: object) -> Catalogue:
     return Catalogue.model_validate(plain)
 
 
-def test_one_policy_for_each_role_and_three_that_stand_as_they_are(catalogue: Catalogue) -> None:
+def test_one_policy_for_each_role_and_the_service_s_own(catalogue: Catalogue) -> None:
     texts = policies.texts(FOLDER, catalogue)
     assert set(texts) == {
         "remit-authority",
         "remit-person",
         "remit-agent",
         "remit-revoke",
+        "remit-reap",
         "step-flights-ro",
         "step-reports-rw",
         "step-weather-api",
@@ -46,6 +47,26 @@ def test_every_mount_that_mints_can_be_revoked_at(catalogue: Catalogue) -> None:
     assert text.count("auth/token/revoke-accessor") == 1
     assert 'path "sys/leases/revoke/cloud/creds/*"' in text
     assert 'path "sys/leases/revoke/database/creds/*"' in text
+
+
+def test_the_reaper_sees_the_leases_of_the_catalogue_and_reads_its_own_user(catalogue: Catalogue) -> None:
+    engine = {"name": "cloud", "kind": "engine", "path": "cloud/creds/reader", "role": "cloud", "ttl": 60}
+    text = policies.texts(FOLDER, changed(catalogue, cloud=engine))["remit-reap"]
+    minting = ["cloud/creds/reader", "database/creds/flights-ro", "database/creds/reports-rw", "database/creds/sweep"]
+    assert [line for line in text.splitlines() if "lookup/" in line] == [
+        f'path "sys/leases/lookup/{path}/*" {{ capabilities = ["list", "sudo"] }}' for path in minting
+    ]
+    assert [line for line in text.splitlines() if line.startswith('path "database')] == [
+        'path "database/creds/sweep" { capabilities = ["read"] }'
+    ]
+    assert "cloud/creds/sweep" not in text
+
+
+def test_nobody_elses_step_may_be_the_reaper(catalogue: Catalogue) -> None:
+    other = {"name": "x", "kind": "postgres", "path": "database/creds/sweep", "role": "x", "ttl": 60}
+    with pytest.raises(Usage) as caught:
+        policies.texts(FOLDER, changed(catalogue, x=other))
+    assert caught.value.code == "bootstrap.policy"
 
 
 def test_no_policy_of_people_agents_or_the_authority_reads_what_mints(catalogue: Catalogue) -> None:

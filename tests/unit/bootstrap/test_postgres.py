@@ -35,4 +35,5 @@ def test_a_user_is_shut_out_for_good_before_its_sessions_are_ended_and_ended_aga
 def test_a_name_begins_with_what_the_login_was_called() -> None:
     assert 'replace "remit-step-" ""' in username_template(None)
     assert 'replace "team-a-auth-remit-step-" ""' in username_template("team/a/")
-    assert username_template(None).startswith('{{ printf "d-%s-%s"')
+    step, reaper = '{{ printf "d-%s-%s"', '{{ if eq .RoleName "sweep" }}{{ printf "sweep-%s" (random 12) }}{{ else }}'
+    assert username_template(None).startswith(reaper + step)

@@ -1,0 +1,54 @@
+"""Reaping: the activity behind the workflow `Reaper`. It carries no agent's authority, only the authority's own."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from temporalio import activity
+
+from remit import cascading
+from remit.assembly import Parts
+from remit.bootstrap.policies import database_mounts, leased_paths
+from remit.reaping import ACTIVITY
+from remit.reaping.cascades import Cascades
+from remit.reaping.leases import GRACE_SECONDS, Leases
+from remit.reaping.reaper import Reaper
+from remit.reaping.users import Users
+
+
+class Reconciling:
+    """Reconciles with one worker's authority.
+
+    Args:
+        parts: The worker's parts.
+        grace: Seconds something young is left alone.
+    """
+
+    def __init__(self, parts: Parts, *, grace: float = GRACE_SECONDS) -> None:
+        mounts = database_mounts(parts.catalogue)
+        self._reaper = Reaper(
+            leases=Leases(
+                parts.vault,
+                parts.registry,
+                paths=leased_paths(parts.catalogue),
+                describe=parts.authority.describe,
+                clock=time.time,
+                grace=grace,
+            ),
+            users=Users(
+                parts.vault,
+                {mount: dsn for mount, dsn in parts.settings.postgres.items() if mount in mounts},
+                grace=grace,
+            ),
+            cascades=Cascades(parts.registry, self._start),
+            audit=parts.audit,
+        )
+
+    @activity.defn(name=ACTIVITY)
+    async def reconcile(self) -> dict[str, Any]:
+        """Run once; return the report."""
+        return await self._reaper.run()
+
+    async def _start(self, statement: str) -> bool:
+        return await cascading.start(activity.client(), statement, task_queue=activity.info().task_queue)
