@@ -2,7 +2,8 @@
 
 - Closed means: nothing starts. What runs is interrupted by whoever closed it.
 - A suspended chain waits until it is reinstated, revoked or expired.
-- A revoked or expired one waits as long as the terms say for a fresh delegation; without terms it halts.
+- An expired one waits for a fresh delegation, as long as the terms say, else 7 days: nobody took the authority back.
+- A revoked one waits as long as the terms say for a fresh delegation; without terms it halts.
 - Halted is final: the task ends, whatever its code does.
 - The gate is a convenience for stopping early; every attempt is still decided by the authority.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import workflow
@@ -21,9 +23,13 @@ from remit.statements import Status
 from remit.temporal._failure import to_application_error
 from remit.temporal._header import Terms
 
+EXPIRY_WAIT = 7 * 24 * 3600
+"""Seconds a task without terms waits for a fresh delegation when its chain has expired."""
+_EXPIRY_WAITS = "remit-expiry-waits"
 _LONGEST_LOOK = 3600
-_AGAIN = "looks whether it may go on"
 """Seconds after which a suspended task looks again by itself."""
+_AGAIN = "looks whether it may go on"
+_FRESH = "a fresh delegation"
 
 
 class Gate:
@@ -40,6 +46,8 @@ class Gate:
         self.status = Status.LIVE
         self.halted: NotLive | None = None
         self.generation = 0
+        self.waiting: Mapping[str, str] = {}
+        """What a closed gate waits for: ``{"waits_for", "until"}``, the time as RFC 3339."""
         self._stop = stop
         self._halt = halt
         self._look = look
@@ -76,12 +84,15 @@ class Gate:
         if self.status is Status.LIVE:
             return
         if self.status is Status.SUSPENDED:
-            left = int(standing.get("expires_at") or 0) - int(workflow.time()) + 1
+            expires_at = int(standing.get("expires_at") or 0)
+            self._wait("a reinstatement", until=expires_at)
+            left = expires_at - int(workflow.time()) + 1
             self._arm(max(1, min(left, _LONGEST_LOOK)), self._look_again, summary=_AGAIN)
-        elif self.terms.wait is None:
+        elif (seconds := self._patience()) is None:
             self._end(standing)
         else:
-            self._arm(self.terms.wait, lambda: self._end(standing), summary="waits for a fresh delegation")
+            self._wait(_FRESH, until=workflow.time() + seconds)
+            self._arm(seconds, lambda: self._end(standing), summary=f"waits for {_FRESH}")
         self._stop()
 
     def refusal(self) -> ApplicationError:
@@ -99,6 +110,18 @@ class Gate:
         self._end({"status": "unknown", "message": message})
         self._stop()
 
+    def _patience(self) -> int | None:
+        """Return how many seconds to wait for a fresh delegation; None: not at all."""
+        if self.terms.wait is None and self.status is Status.EXPIRED and workflow.patched(_EXPIRY_WAITS):
+            return EXPIRY_WAIT
+        return self.terms.wait
+
+    def _wait(self, what: str, *, until: float) -> None:
+        self.waiting = {
+            "waits_for": what,
+            "until": datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
     def _look_again(self) -> None:
         self._look()
         self._arm(_LONGEST_LOOK, self._look_again, summary=_AGAIN)
@@ -110,6 +133,7 @@ class Gate:
             subject=str(standing.get("subject") or ""),
             next_action="Delegate anew and start the task again.",
         )
+        self.waiting = {}
         self._halt()
 
     def _arm(self, seconds: int, then: Callable[[], None], *, summary: str) -> None:
@@ -121,6 +145,7 @@ class Gate:
         self._timer = asyncio.create_task(ring())
 
     def _disarm(self) -> None:
+        self.waiting = {}
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

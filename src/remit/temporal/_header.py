@@ -52,7 +52,7 @@ class Terms:
     """What happens when the chain stops being live.
 
     Args:
-        wait: Seconds a task waits for a fresh delegation after a revocation or expiry; None: it halts at once.
+        wait: Seconds a task waits for a fresh delegation; None: a revocation halts it at once, an expiry after a week.
     """
 
     wait: int | None = None

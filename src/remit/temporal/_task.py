@@ -215,7 +215,8 @@ class GovernedTask:
             return
         self.view.adopt(standing)
         self.gate.apply(standing)
-        self.view.stopped = None if self.gate.open else {k: standing.get(k) for k in ("status", "subject", "message")}
+        told = {name: standing.get(name) for name in ("status", "subject", "message")}
+        self.view.stopped = None if self.gate.open else {**told, **self.gate.waiting}
         self.publish()
 
     async def _adopt(self, fresh: Reference, reply: asyncio.Future[Answer] | None) -> None:

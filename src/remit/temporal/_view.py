@@ -24,7 +24,8 @@ _SHOWN_INPUT = 2_000
 
 @dataclass(slots=True)
 class StepView:
-    """One step as people see it; ``state`` is running, waiting-approval, held, stopped, done, failed or refused."""
+    """One step as people see it; ``state`` is running, waiting-approval, held, stopped, done, failed, refused or
+    unknown: it may have been done, and is not begun again."""
 
     n: int
     tool: str
@@ -45,8 +46,8 @@ class StepView:
 
     def end(self, kind: str, facts: Mapping[str, Any]) -> None:
         """It failed; ``kind`` is empty when the tool itself did."""
-        self.state = "refused" if kind == "Refused" else "failed"
         self.code = str(facts.get("code", ""))
+        self.state = "unknown" if self.code == "step.once" else "refused" if kind == "Refused" else "failed"
         self.policies = [str(one) for one in facts.get("policies") or ()]
 
     @property
@@ -128,6 +129,8 @@ class View:
         lines = [f"**{self.state}** · {_text(self.acting)} · {_text(self.purpose)}"]
         if self.stopped:
             lines += ["", f"**Stopped:** {_text(str(self.stopped.get('message', '')))}"]
+            if self.stopped.get("waits_for"):
+                lines += ["", f"**Waits for** {self.stopped['waits_for']} **until** {self.stopped['until']}"]
         for request in self.waiting[:8]:
             lines += [
                 "",

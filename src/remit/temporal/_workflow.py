@@ -98,6 +98,7 @@ class Inbound(WorkflowInboundInterceptor):
 
     async def _run(self, input: ExecuteWorkflowInput) -> Any:
         main = asyncio.create_task(self.next.execute_workflow(input))
+        main.add_done_callback(_seen)
         halted = asyncio.get_running_loop().create_future()
 
         def end() -> None:
@@ -122,8 +123,6 @@ class Inbound(WorkflowInboundInterceptor):
             )
         except TimeoutError:
             workflow.logger.warning("halted before everything it had started was over")
-        if main.done() and not main.cancelled():
-            main.exception()
         raise self._task.gate.refusal()
 
 
@@ -131,6 +130,12 @@ def _ending(task: GovernedTask, code: str) -> str:
     if task.gate.halted is not None:
         return "halted"
     return "rejected" if code == "approval.rejected" else "failed"
+
+
+def _seen(main: asyncio.Task[Any]) -> None:
+    """Take note of how a workflow's code ended: a task that halted may have ended before its code did."""
+    if not main.cancelled():
+        main.exception()
 
 
 def _shown(result: Any) -> Any:

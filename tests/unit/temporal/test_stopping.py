@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -163,12 +166,34 @@ async def test_a_task_whose_chain_is_dead_at_the_start_never_begins(here: Bench)
     assert not RAN
 
 
-async def test_an_expired_chain_stops_a_task(here: Bench) -> None:
-    task = "expires"
+@pytest.mark.parametrize("on_revocation", ["halt", DAY])
+async def test_an_expired_chain_waits_for_a_fresh_one(here: Bench, on_revocation: Any) -> None:
+    """Nobody took the authority back, so it waits also where a revocation would halt it."""
+    task = f"expires-{on_revocation}"
+    reference = here.keeper.hand(task, expires_in=2)
+    slow = ["data.slow", {"dataset": "flights", "n": 3}]
+    handle, _ = await here.start("Calls", [READ, slow], reference=reference, task=task, on_revocation=on_revocation)
+    view = await here.until(handle, "suspended")
+    assert (view["stopped"]["status"], view["stopped"]["waits_for"]) == ("expired", "a fresh delegation")
+    left = datetime.fromisoformat(view["stopped"]["until"]) - datetime.now(UTC)
+    expected = timedelta(days=7) if on_revocation == "halt" else DAY
+    assert expected - timedelta(minutes=5) < left <= expected
+    details = (await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)).current_details
+    assert "**Waits for** a fresh delegation **until**" in details
+    assert (await resume(handle, here.keeper.hand(task)))["accepted"]
+    assert await handle.result() == [{"n": 1}, {"n": 3}]
+    assert [name for name, _ in RAN].count("data.read") == 1, "what was done is not done again"
+    assert (await here.view(handle))["stopped"] is None
+
+
+async def test_a_revocation_while_an_expired_task_waits_halts_it(here: Bench) -> None:
+    task = "expires-then-revoked"
     reference = here.keeper.hand(task, expires_in=2)
     handle, _ = await here.start("Calls", [SLOW], reference=reference, task=task)
-    await ran("data.slow started")
-    assert await code_of(handle) == "chain.expired"
+    await here.until(handle, "suspended")
+    here.keeper.revoke(reference)
+    await handle.signal("remit.notice")
+    assert await code_of(handle) == "chain.revoked"
 
 
 async def test_code_that_catches_everything_still_halts(here: Bench) -> None:
