@@ -126,7 +126,8 @@ class Job(_Entry):
         agent: Who is to do it.
         purpose: A slug; the same on every delegation below.
         delegation: What is handed over.
-        on_revocation: What the task does when its chain is revoked or expires; in the file ``halt`` or ``{wait: 24h}``.
+        on_revocation: What the task does when its chain is revoked; in the file ``halt`` or ``{wait: 24h}``. An expired
+            one is waited for as long, without a wait for a week.
         on_denied: Whether a denied step fails the task, or is noted and passed over.
         steps: The plan.
         planner: What plans beyond it.

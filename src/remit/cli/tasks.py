@@ -150,6 +150,10 @@ def rendered(task: Mapping[str, Any]) -> RenderableType:
     head = Text.assemble(safe(task["task"], "bold"), "  ", state(task["state"]))
     who = f"{short(str(task['root']))} → {short(str(task['agent']))}, for {task['purpose']}"
     parts: list[RenderableType] = [head, safe(who), "", _chain(task), "", _steps(task)]
+    if stopped := task.get("stopped"):
+        parts += ["", safe(str(stopped.get("message") or stopped.get("status") or ""), "red")]
+        if stopped.get("waits_for"):
+            parts += [safe(f"Waits for {stopped['waits_for']} until {stopped['until']}", "yellow")]
     waiting = task.get("waiting")
     if waiting:
         parts += ["", request(waiting)]

@@ -86,6 +86,8 @@ def _state(record: Record) -> str:
         return "running"
     if record.get("code") == "approval.needed":
         return "waiting-approval"
+    if record.get("code") == "step.once":
+        return "unknown"
     if outcome == "stopped" or outcome == "held":
         return str(outcome)
     return "denied" if record.get("verdict") == "deny" else "failed"
