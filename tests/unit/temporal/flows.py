@@ -8,7 +8,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from remit.temporal import workflow as remit
 
@@ -178,4 +178,19 @@ class GivesUp:
         return "finished"
 
 
-FLOWS = [Calls, Pausing, CallsOnce, Parallel, Local, Parent, Delegator, Renewing, Reserved, Nexus, Stubborn, GivesUp]
+@workflow.defn
+class Untidy:
+    """Fails while it cleans up, a second after it was told to end."""
+
+    @workflow.run
+    async def run(self, calls: list[list[Any]]) -> None:
+        try:
+            await workflow.execute_activity(calls[0][0], calls[0][1], start_to_close_timeout=SOON)
+        except (ActivityError, asyncio.CancelledError):
+            await workflow.sleep(1)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            raise ApplicationError("untidy") from None
+
+
+FLOWS = [Calls, Pausing, CallsOnce, Parallel, Local, Parent, Delegator, Renewing, Reserved, Nexus, Stubborn, GivesUp, Untidy]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from remit.delegation import Reference
 from remit.principals import Principal
+from remit.temporal import _workflow
 from tests.unit.temporal.authority import ALICE, DOMAIN, Keeper, decision
 from tests.unit.temporal.conftest import Bench, bench, eventually, ran
 from tests.unit.temporal.tools import RAN
@@ -286,3 +286,21 @@ async def test_a_workflow_may_cancel_its_own_calls(here: Bench, kind: str, outco
 
     await eventually(released)
     assert ("data.slow", 2) not in RAN
+
+
+async def test_code_that_fails_after_its_task_halted_is_no_error_of_its_own(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its clean-up and the time it is given for that end together, so the task ends first and then its code fails."""
+    monkeypatch.setattr(_workflow, "_GRACE", 1.0)
+    handles = []
+    for _ in range(10):
+        handle, reference = await here.start("Untidy", [SLOW])
+        handles.append(handle)
+        await ran("data.slow started")
+        here.keeper.revoke(reference)
+        await handle.signal("remit.notice")
+    for handle in handles:
+        assert await code_of(handle) == "chain.revoked"
+    gc.collect()
+    assert not [one.getMessage() for one in caplog.records if "never retrieved" in one.getMessage()]
