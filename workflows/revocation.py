@@ -101,7 +101,7 @@ class Revocation:
         return {
             "statement": statement,
             "outcome": outcome,
-            "event": begun.event,
+            "stated": Event(begun.event).name.lower() if begun.event else "",
             "subject": begun.subject,
             "by": begun.by,
             "reason": begun.reason,

@@ -14,24 +14,21 @@ from typing import Any, ClassVar
 import jwt
 import pytest
 from temporalio.client import WorkflowFailureError
-from temporalio.worker import Worker
 
-from activities import http, plan, publish, sql
 from remit import audit
-from remit.assembly import Parts, assemble, temporal_client
+from remit.assembly import Parts, temporal_client
 from remit.client import Remit
 from remit.embedded import Stack
 from remit.errors import Refused
 from remit.job import Job
 from remit.settings import Settings
-from remit.temporal import RemitPlugin, names_of
-from workflows.agent_task import AgentTask
+
+from .service import asked, asks, job, queries, running, serving, submit, until
 
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
 JOBS = Path(__file__).parents[2] / "jobs"
-FINAL = ("completed", "failed", "halted", "rejected")
 
 
 class Service(BaseHTTPRequestHandler):
@@ -73,76 +70,8 @@ def service() -> Iterator[str]:
 @pytest.fixture(scope="module")
 async def worker(settings: Settings, service: str) -> AsyncIterator[Parts]:
     """A worker of the service, in this process."""
-    async with assemble(settings) as parts:
-        plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter, ungoverned=[plan.NEXT])
-        tools = [sql.query, publish.publish, http.requests({"status-page": service})]
-        client = await temporal_client(settings, plugins=[plugin])
-        async with Worker(
-            client,
-            task_queue=settings.task_queue,
-            workflows=[AgentTask],
-            activities=[plan.Planning(names_of(tools)).propose, *tools],
-        ):
-            yield parts
-
-
-async def submit(settings: Settings, job: Job, *, by: str = "alice") -> str:
-    async with Remit.open(settings, person=by) as remit:
-        return (await remit.submit(job)).task
-
-
-async def until(settings: Settings, task: str, *states: str, seconds: float = 30) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    async with Remit.open(settings, person="alice") as remit:
-        while True:
-            shown = await remit.show(task)
-            if shown["state"] in states:
-                return shown
-            assert time.monotonic() < deadline, shown
-            assert shown["state"] not in FINAL, shown
-            await asyncio.sleep(0.05)
-
-
-def job(steps: str, **changes: str) -> Job:
-    lines = {
-        "agent": "flight-analyst",
-        "purpose": "delay-review",
-        "delegation": "{actions: [read, report:publish], spaces: [flights], budget: 50, expires_in: 1h, max_depth: 2}",
-        "steps": steps,
-        **changes,
-    }
-    return Job.parse("\n".join(f"{key}: {value}" for key, value in lines.items()))
-
-
-def asks(statement: str) -> str:
-    return f'{{tool: sql.query, input: {{dataset: flights, sql: "{statement}"}}}}'
-
-
-def queries(stack: Stack, like: str) -> list[tuple[str, str]]:
-    """Return user and query of what runs in PostgreSQL now."""
-    return [
-        (str(user), str(query))
-        for user, query in asked(
-            stack,
-            "SELECT usename, query FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
-            " AND pid <> pg_backend_pid()",
-            f"%{like}%",
-        )
-    ]
-
-
-def asked(stack: Stack, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    with stack.postgres.connect("flights", autocommit=True) as admin:
-        return admin.execute(statement, parameters).fetchall()
-
-
-async def running(stack: Stack, like: str, *, seconds: float = 20) -> str:
-    """Return the user of such a query, once it runs."""
-    deadline = time.monotonic() + seconds
-    while not (found := queries(stack, like)):
-        assert time.monotonic() < deadline, "the query never ran"
-        await asyncio.sleep(0.02)
-    return found[0][0]
+    async with serving(settings, service=service) as parts:
+        yield parts
 
 
 async def test_a_job_is_delegated_approved_and_done(settings: Settings, stack: Stack, worker: Parts) -> None:

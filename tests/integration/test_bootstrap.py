@@ -348,7 +348,15 @@ async def test_who_writes_what_in_the_registry(made: Site) -> None:
     allowed = {
         "alice": {f"delegations/{some}-a", f"statements/user/bob/{some}", "epoch"},
         "flight-analyst": {f"delegations/{some}-b"},
-        "authority": {f"delegations/{some}-c", f"approvals/{some}", f"runs/{some}", f"budget/{some}"},
+        "authority": {
+            f"delegations/{some}-c",
+            f"approvals/{some}",
+            f"runs/{some}",
+            f"budget/{some}",
+            f"confirmed/{some}",
+            f"once/{some}",
+            "epoch",
+        },
     }
     paths = set().union(*allowed.values()) | {"principals/user/alice", "keys/abc", "principals/user/mallory"}
     sessions = {"alice": made.person("alice"), "flight-analyst": made.agent("flight-analyst")}
@@ -358,6 +366,24 @@ async def test_who_writes_what_in_the_registry(made: Site) -> None:
             assert await vault.write(f"remit/data/{path}", data={"by": who})
         for path in {path for path in paths - mine if not path.startswith("delegations/")}:
             await forbidden(vault.write(f"remit/data/{path}", data={"by": who}))
+
+
+async def test_the_authority_locks_out_and_changes_nothing_else_of_an_identity(made: Site) -> None:
+    entity = await made.agent("flight-analyst").entity_id()
+    path = f"identity/entity/id/{entity}"
+    for change in (
+        {"policies": ["remit-authority"]},
+        {"disabled": True, "policies": []},
+        {"name": "x"},
+        {"metadata": {}},
+    ):
+        await forbidden(made.authority.write(path, **change))
+    for session in (made.person("alice"), made.agent("flight-analyst")):
+        await forbidden(session.write(path, disabled=True))
+        await forbidden(session.delete(f"transit/keys/{entity}/soft-delete"))
+    await forbidden(made.authority.delete(path))
+    await forbidden(made.authority.delete(f"transit/keys/{entity}"))
+    await forbidden(made.authority.write(f"transit/keys/{entity}/config", deletion_allowed=True))
 
 
 async def test_nobody_mints_but_a_step(made: Site) -> None:

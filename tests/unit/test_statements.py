@@ -13,6 +13,7 @@ from remit.statements import (
     Status,
     check,
     fold,
+    fold_principal,
     may_state,
     next_iat,
 )
@@ -238,6 +239,55 @@ def test_a_suspension_holds_until_someone_entitled_lifts_it_later(told):
                 for lift in told
             )
     assert (status is Status.REVOKED) == any(one.event is Event.REVOKED for one in told)
+
+
+PRINCIPALS = {
+    "nothing said": ([], (Status.LIVE, 0)),
+    "revoked": ([said(Event.REVOKED)], (Status.REVOKED, 0)),
+    "reinstated": ([said(Event.REVOKED), said(Event.REINSTATED, iat=NOW + 3)], (Status.LIVE, NOW + 3)),
+    "reinstated twice": (
+        [said(Event.REVOKED), said(Event.REINSTATED, iat=NOW + 3), said(Event.REINSTATED, iat=NOW + 9)],
+        (Status.LIVE, NOW + 3),
+    ),
+    "in the same second": ([said(Event.REVOKED), said(Event.REINSTATED)], (Status.REVOKED, 0)),
+    "by somebody not entitled": (
+        [said(Event.REVOKED, by=CAROL), said(Event.REINSTATED, iat=NOW + 3)],
+        (Status.REVOKED, 0),
+    ),
+    "revoked again": (
+        [said(Event.REVOKED), said(Event.REINSTATED, iat=NOW + 3), said(Event.REVOKED, iat=NOW + 4)],
+        (Status.REVOKED, 0),
+    ),
+    "revoked twice, reinstated twice": (
+        [
+            said(Event.REVOKED),
+            said(Event.REINSTATED, iat=NOW + 3),
+            said(Event.REVOKED, iat=NOW + 4),
+            said(Event.REINSTATED, iat=NOW + 8),
+        ],
+        (Status.LIVE, NOW + 8),
+    ),
+    "only suspended": ([said(Event.SUSPENDED), said(Event.REINSTATED, iat=NOW + 1)], (Status.LIVE, 0)),
+    "reinstated, then suspended": (
+        [said(Event.REVOKED), said(Event.REINSTATED, iat=NOW + 3), said(Event.SUSPENDED, iat=NOW + 4)],
+        (Status.SUSPENDED, NOW + 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), PRINCIPALS.values(), ids=PRINCIPALS)
+def test_the_fold_of_a_principal(told, expected):
+    assert fold_principal(told, overrules=overrules) == expected
+
+
+@given(STATEMENTS, st.randoms(use_true_random=False))
+def test_a_principal_is_never_more_alive_than_its_statements_say(told, rng):
+    again = told + told[: len(told) // 2]
+    rng.shuffle(again)
+    status, barred = fold_principal(told, overrules=overrules)
+    assert fold_principal(again, overrules=overrules) == (status, barred)
+    for stop in (one for one in told if one.event is Event.REVOKED and status is not Status.REVOKED):
+        assert stop.iat < barred, "what was delegated until the revocation stays dead"
 
 
 @pytest.mark.parametrize(

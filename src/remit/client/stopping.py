@@ -87,7 +87,7 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
         clock=connection.clock,
     )
     signer = await connection.signer()
-    looking = asyncio.create_task(_running(connection, subjects))
+    looking = asyncio.create_task(_running(connection, subjects, event))
     try:
         declared = [
             await revoking.declare(
@@ -170,9 +170,12 @@ async def _subjects(connection: Connection, target: str, event: Event) -> list[C
     return changing or [newest]
 
 
-async def _running(connection: Connection, subjects: list[Chain | Principal]) -> list[str]:
-    """Return the running tasks under these subjects."""
+async def _running(connection: Connection, subjects: list[Chain | Principal], event: Event) -> list[str]:
+    """Return the running tasks under these subjects that are to be told of an event now."""
     client = await connection.temporal()
+    if event is Event.REINSTATED:
+        # A principal is let in again by its cascade; what it runs is told after that.
+        subjects = [subject for subject in subjects if isinstance(subject, Chain)]
     found = [await executions.under(client, connection.registry, _about(subject)) for subject in subjects]
     return sorted({task.id for tasks in found for task in tasks})
 
