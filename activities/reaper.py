@@ -41,7 +41,7 @@ class Reconciling:
                 {mount: dsn for mount, dsn in parts.settings.postgres.items() if mount in mounts},
                 grace=grace,
             ),
-            cascades=Cascades(parts.registry, self._start),
+            cascades=Cascades(parts.registry, self._start, clock=time.time, patience=grace),
             audit=parts.audit,
         )
 

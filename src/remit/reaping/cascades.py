@@ -1,26 +1,23 @@
 """Cascades: what follows from a statement is started where nobody did.
 
-- A statement that stands has its cascade started at once; one that runs already is left alone.
-- A record without its statement is somebody about to make it, or somebody who died: it is looked at again for a while
-  before its cascade is started, which then finds nothing to do and closes it.
+- Whoever states starts the cascade right after; a record older than that takes is somebody's who died, or whom Temporal
+  did not answer.
+- A cascade that runs already is left alone; it verifies its statement itself, so starting one proves nothing.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from remit.reaping import report
-from remit.vault.paths import join
 
 if TYPE_CHECKING:
-    from remit.live import CascadeRecord
     from remit.reaping.report import Findings
     from remit.registry import Registry
 
-PATIENCE_SECONDS = 60.0
-"""Seconds a record without a statement is left to whoever made it."""
+PATIENCE_SECONDS = 30.0
+"""Seconds a cascade is left to whoever stated."""
 
 
 class Cascades:
@@ -28,8 +25,9 @@ class Cascades:
 
     Args:
         registry: Where they are recorded.
-        start: Starts one by its statement's id; tells whether it had not been started.
-        monotonic: Seconds.
+        start: Starts one by its statement's id; tells whether it did not run.
+        clock: Unix seconds.
+        patience: Seconds one is left to whoever stated.
     """
 
     def __init__(
@@ -37,12 +35,13 @@ class Cascades:
         registry: Registry,
         start: Callable[[str], Awaitable[bool]],
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._registry = registry
         self._start = start
-        self._monotonic = monotonic
-        self._seen: dict[str, float] = {}
+        self._clock = clock
+        self._patience = patience
 
     async def reap(self, found: Findings) -> None:
         """Start what is due.
@@ -50,14 +49,6 @@ class Cascades:
         Raises:
             Held: OpenBao or Temporal does not answer.
         """
-        records = await self._registry.live.cascades()
-        now = self._monotonic()
-        self._seen = {record.statement: self._seen.get(record.statement, now) for record in records}
-        for record in records:
-            due = now - self._seen[record.statement] > PATIENCE_SECONDS or await self._stated(record)
-            if due and await self._start(record.statement):
+        for record in await self._registry.live.cascades():
+            if self._clock() - record.at > self._patience and await self._start(record.statement):
                 found.did(report.CASCADES, record.statement)
-
-    async def _stated(self, record: CascadeRecord) -> bool:
-        path = join("statements", record.kind, record.subject, record.statement)
-        return await self._registry.documents.get(path) is not None

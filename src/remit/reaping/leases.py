@@ -22,6 +22,7 @@ from remit.delegation import Reference
 from remit.destroying import AT_ONCE, Destroying
 from remit.errors import Held, Refused, RemitError
 from remit.reaping import report
+from remit.reaping.sweep import ROLE as SWEEP
 from remit.statements import Status
 from remit.vault import answers
 
@@ -112,7 +113,9 @@ class Leases:
         held = await self._lease(lease)
         if held is None:
             return
-        if lease in run.given_up or self._clock() - _seconds(held["issue_time"]) > self._grace:
+        # A user that sweeps is in no record; no run uses one as long as this.
+        grace = GRACE_SECONDS if lease.split("/")[-2] == SWEEP else self._grace
+        if lease in run.given_up or self._clock() - _seconds(held["issue_time"]) > grace:
             await self._revoke(lease, run.kind(lease, report.ORPHANS), run)
 
     async def _revoke(self, lease: str, kind: str, run: _Run) -> bool:
