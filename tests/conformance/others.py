@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -127,3 +128,19 @@ async def ungoverned(address: str, namespace: str) -> AsyncIterator[Governor]:
 async def naive(address: str, namespace: str) -> AsyncIterator[Governor]:
     """Open the one that asks once."""
     yield Naive(await Client.connect(address, namespace=namespace))
+
+
+class Idle(Ungoverned):
+    """Stops everything: its worker serves another queue."""
+
+    name = "a worker that does nothing"
+
+    def worker(self, work: Work) -> AbstractAsyncContextManager[object]:
+        """Serve nobody."""
+        return super().worker(replace(work, queue=f"{work.queue}-nobody"))
+
+
+@asynccontextmanager
+async def idle(address: str, namespace: str) -> AsyncIterator[Governor]:
+    """Open the one that does nothing."""
+    yield Idle(await Client.connect(address, namespace=namespace))

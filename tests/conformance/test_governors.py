@@ -1,7 +1,8 @@
-"""Remit holds every scenario; what does not govern fails exactly where it must."""
+"""Remit holds every scenario; what governs less fails exactly where it must."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -13,7 +14,8 @@ from remit.conformance.suite import Report, Verdict, run
 from remit.embedded import Stack
 from remit.settings import Settings
 
-from .others import naive, ungoverned
+from .others import idle, naive, ungoverned
+from .readme import example
 from .remit_governor import opened
 
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
@@ -31,10 +33,34 @@ AT_A_START = {
     "started-again-under-its-id",
 }
 """Promises that are kept by asking whenever a workflow, child or run begins."""
+AT_WORK = {
+    "mid-tool-that-heartbeats",
+    "mid-tool-that-is-silent",
+    "mid-tool-on-a-thread",
+    "many-at-once",
+    "running-child",
+    "mid-local-activity",
+}
+"""Promises that are broken by asking only before an attempt."""
 
 
-def verdicts(report: Report) -> dict[Verdict, set[str]]:
-    return {verdict: set(report.of(verdict)) for verdict in Verdict}
+@pytest.fixture(scope="module")
+async def lesser(stack: Stack) -> list[Report]:
+    """Judge a plain worker, one that asks at workflow starts, and the README's, beside each other."""
+    adapters = (ungoverned, naive, example())
+    return list(await asyncio.gather(*(run(adapter, address=stack.temporal.address) for adapter in adapters)))
+
+
+def require(report: Report, *, held: set[str]) -> None:
+    """Require these verdicts, and that every violation was seen after the revocation."""
+    assert set(report.of(Verdict.NOT_SUPPORTED)) == LACKING
+    assert set(report.of(Verdict.HELD)) == held, as_text(report)
+    assert set(report.of(Verdict.VIOLATED)) == set(SCENARIOS) - LACKING - held
+    for one in report.results:
+        if one.verdict is Verdict.VIOLATED:
+            assert "after the revocation" in one.observations[-1], as_text(report)
+            assert one.last is not None
+    assert not report.held
 
 
 async def test_remit_holds_every_scenario(stack: Stack, settings: Settings) -> None:
@@ -42,21 +68,25 @@ async def test_remit_holds_every_scenario(stack: Stack, settings: Settings) -> N
         return opened(settings)
 
     report = await run(adapter, address=stack.temporal.address)
-    assert report.held, as_text(report)
-    assert verdicts(report)[Verdict.HELD] == set(SCENARIOS)
+    assert report.of(Verdict.HELD) == list(SCENARIOS), as_text(report)
+    assert report.held
 
 
-async def test_a_plain_worker_keeps_only_what_needs_no_governor(stack: Stack) -> None:
-    report = await run(ungoverned, address=stack.temporal.address)
-    found = verdicts(report)
-    assert found[Verdict.NOT_SUPPORTED] == LACKING
-    assert found[Verdict.HELD] == HARMLESS, as_text(report)
-    assert found[Verdict.VIOLATED] == set(SCENARIOS) - LACKING - HARMLESS
-    assert not report.held
+async def test_a_plain_worker_keeps_only_what_needs_no_governor(lesser: list[Report]) -> None:
+    require(lesser[0], held=HARMLESS)
 
 
-async def test_a_check_at_workflow_start_keeps_only_what_passes_a_start(stack: Stack) -> None:
-    report = await run(naive, address=stack.temporal.address)
-    found = verdicts(report)
-    assert found[Verdict.HELD] == HARMLESS | AT_A_START, as_text(report)
-    assert found[Verdict.VIOLATED] == set(SCENARIOS) - LACKING - HARMLESS - AT_A_START
+async def test_a_check_at_workflow_start_keeps_only_what_passes_a_start(lesser: list[Report]) -> None:
+    require(lesser[1], held=HARMLESS | AT_A_START)
+
+
+async def test_a_check_before_each_attempt_stops_nothing_that_runs(lesser: list[Report]) -> None:
+    require(lesser[2], held=set(SCENARIOS) - LACKING - AT_WORK)
+
+
+async def test_stopping_everything_keeps_no_promise(stack: Stack) -> None:
+    report = await run(idle, address=stack.temporal.address, patience=1, bound=1)
+    assert report.of(Verdict.HELD) == [], as_text(report)
+    for one in report.results:
+        if one.verdict is Verdict.VIOLATED:
+            assert "under a live grant" in one.observations[-1], as_text(report)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not given.adapter:
         parser.error("name an adapter: module:attribute")
-    # Temporal's core would log to stdout; a task that is stopped or terminated is no news here.
+    # Temporal's core logs to stdout, and its SDK warns of what was stopped meanwhile: here that is no news.
+    warnings.filterwarnings("ignore", "Cannot find activity to cancel")
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False)
     try:
         adapter = _loaded(given.adapter)

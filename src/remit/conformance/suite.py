@@ -20,7 +20,8 @@ from temporalio.client import Client
 from remit.conformance.flows import FLOWS
 from remit.conformance.governor import Adapter, Governor, Work
 from remit.conformance.recorder import Recorder
-from remit.conformance.scenarios import SCENARIOS, Scenario
+from remit.conformance.scenario import Scenario
+from remit.conformance.scenarios import SCENARIOS
 from remit.conformance.tools import Tools
 from remit.conformance.trial import Trial, Violated
 
