@@ -114,8 +114,13 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
 
         async def signer_of(agent: Principal) -> jose.Signer:
             session = open_vault(settings, JwtLogin("agent", lambda: proof.token(f"agent-{agent.name}")))
-            await closing.enter_async_context(session)
-            return await TransitSigner.open(session)
+            try:
+                signer = await TransitSigner.open(session)
+            except BaseException:
+                await session.close()  # it is asked for again as long as the agent is locked out
+                raise
+            closing.push_async_callback(session.close)
+            return signer
 
         presenter = Presenter(registry, signer_of=signer_of, clock=time.time)
         again = asyncio.create_task(_destroy_pending(authority))
