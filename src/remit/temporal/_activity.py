@@ -293,7 +293,7 @@ def _clean(error: BaseException, grant: Grant) -> BaseException:
         return CancelledError("Cancelled")
     return ApplicationError(
         scrub_text(str(error), grant.secrets),
-        type=kept.type if kept and kept.type else type(error).__name__,
+        type=(kept.type if kept else error.code if isinstance(error, RemitError) else "") or type(error).__name__,
         non_retryable=once or (kept is not None and kept.non_retryable),
         next_retry_delay=kept.next_retry_delay if kept else None,
     )

@@ -193,4 +193,18 @@ class Untidy:
             raise ApplicationError("untidy") from None
 
 
-FLOWS = [Calls, Pausing, CallsOnce, Parallel, Local, Parent, Delegator, Renewing, Reserved, Nexus, Stubborn, GivesUp, Untidy]
+FLOWS = [
+    Calls,
+    Pausing,
+    CallsOnce,
+    Parallel,
+    Local,
+    Parent,
+    Delegator,
+    Renewing,
+    Reserved,
+    Nexus,
+    Stubborn,
+    GivesUp,
+    Untidy,
+]

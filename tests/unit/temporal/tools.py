@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from remit.errors import Held
 from remit.temporal import current_credential, tool
 
 
@@ -48,6 +49,31 @@ def thread(query: Query) -> dict[str, Any]:
     return {"n": query.n}
 
 
+@tool(name="data.deaf", action="dataset:query", resource=lambda query: query.dataset)
+async def deaf(query: Query) -> dict[str, Any]:
+    """Take `n` seconds, whatever it is told."""
+    RAN.append(("data.deaf started", query.n))
+    until = time.monotonic() + query.n
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            RAN.append(("data.deaf told", query.n))
+    RAN.append(("data.deaf", query.n))
+    return {"n": query.n}
+
+
+@tool(name="data.once", action="dataset:query", resource=lambda query: query.dataset, once=True)
+async def once(query: Query) -> dict[str, Any]:
+    """Fail in a way that would be tried again, unless `n` is 0."""
+    RAN.append(("data.once", query.n))
+    if query.n == 1:
+        raise ApplicationError("half of it was done", type="half")
+    if query.n == 2:
+        raise Held("the resource is busy")
+    return {"n": query.n}
+
+
 @tool(name="data.beats", action="dataset:query", resource=lambda query: query.dataset)
 async def beats(query: Query) -> Any:
     """Report progress once, then fail its first attempt after our own beats had their turn."""
@@ -82,4 +108,4 @@ async def model(prompt: dict[str, Any]) -> str:
     return "hello"
 
 
-TOOLS = [read, slow, thread, beats, leaks, model]
+TOOLS = [read, slow, thread, deaf, once, beats, leaks, model]
