@@ -23,7 +23,9 @@ from remit.client.targets import new_delegation
 from remit.conformance import SENSITIVE, Capability, Governor, Work
 from remit.conformance.tools import TOOLS
 from remit.delegation import TYP, Reference, Scope
+from remit.revoking import Revoking
 from remit.settings import Settings
+from remit.statements import Event
 from remit.temporal import RemitPlugin, delegated
 from remit.tool import Tool
 
@@ -113,14 +115,38 @@ class RemitGovernor:
         return await self._alice.resume(task)
 
 
+class Untold(RemitGovernor):
+    """Remit, where whoever revokes is gone once the statement is in force: nobody tells a task or a worker."""
+
+    name = "Remit, with nobody told"
+
+    async def revoke(self, grant: Reference) -> object:
+        """Have alice state it, and no more."""
+        alice = self._alice.connection
+        revoking = Revoking(
+            registry=alice.registry,
+            vault=alice.vault,
+            standing=alice.standing,
+            stops=alice.stops,
+            clock=alice.clock,
+        )
+        return await revoking.declare(
+            signer=await alice.signer(),
+            issuer=alice.principal,
+            subject=await alice.chain(grant.delegation),
+            event=Event.REVOKED,
+            reason="conformance",
+        )
+
+
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Governor]:
+async def opened(settings: Settings, made: type[RemitGovernor] = RemitGovernor) -> AsyncIterator[Governor]:
     """Open Remit on the stack of these settings."""
     async with AsyncExitStack() as closing:
         parts = await closing.enter_async_context(assemble(settings))
         tools = [declared(name) for name in TOOLS]
         plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter, tools=tools)
-        yield RemitGovernor(
+        yield made(
             client=await temporal_client(settings, plugins=[plugin]),
             alice=await closing.enter_async_context(Remit.open(settings, person="alice")),
             bob=await closing.enter_async_context(Remit.open(settings, person="bob")),

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from remit.conformance import Governor
+from remit.conformance import Adapter, Governor
 from remit.conformance.report import as_text
 from remit.conformance.scenarios import SCENARIOS
 from remit.conformance.suite import Report, Verdict, run
@@ -16,7 +16,7 @@ from remit.settings import Settings
 
 from .others import idle, naive, ungoverned
 from .readme import example
-from .remit_governor import opened
+from .remit_governor import RemitGovernor, Untold, opened
 
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
@@ -51,6 +51,20 @@ async def lesser(stack: Stack) -> list[Report]:
     return list(await asyncio.gather(*(run(adapter, address=stack.temporal.address) for adapter in adapters)))
 
 
+@pytest.fixture(scope="module")
+async def governed(stack: Stack, settings: Settings) -> list[Report]:
+    """Judge Remit as people use it, and where nobody is told of a revocation, beside each other."""
+
+    def adapter(made: type[RemitGovernor]) -> Adapter:
+        def open_it(address: str, namespace: str) -> AbstractAsyncContextManager[Governor]:
+            return opened(settings, made)
+
+        return open_it
+
+    kinds = (RemitGovernor, Untold)
+    return list(await asyncio.gather(*(run(adapter(kind), address=stack.temporal.address) for kind in kinds)))
+
+
 def require(report: Report, *, held: set[str]) -> None:
     """Require these verdicts, and that every violation was seen after the revocation."""
     assert set(report.of(Verdict.NOT_SUPPORTED)) == LACKING
@@ -63,11 +77,9 @@ def require(report: Report, *, held: set[str]) -> None:
     assert not report.held
 
 
-async def test_remit_holds_every_scenario(stack: Stack, settings: Settings) -> None:
-    def adapter(address: str, namespace: str) -> AbstractAsyncContextManager[Governor]:
-        return opened(settings)
-
-    report = await run(adapter, address=stack.temporal.address)
+@pytest.mark.parametrize("which", [0, 1], ids=["told", "untold"])
+async def test_remit_holds_every_scenario(governed: list[Report], which: int) -> None:
+    report = governed[which]
     assert report.of(Verdict.HELD) == list(SCENARIOS), as_text(report)
     assert report.held
 

@@ -19,8 +19,8 @@ from remit.conformance.tools import BEATING, SILENT, Input
 
 Way = Literal["activity", "local", "child"]
 
-BACK_OFF = timedelta(seconds=3)
-"""Between two attempts of a call."""
+BACK_OFF = timedelta(seconds=6)
+"""Between two attempts of a call; long, so that none is under way when the grant is revoked between them."""
 _LONGEST = timedelta(minutes=5)
 _BEAT = timedelta(seconds=5)
 _PAUSE = 0.1

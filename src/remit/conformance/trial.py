@@ -24,7 +24,7 @@ from remit.conformance.governor import Governor, Work
 from remit.conformance.recorder import Execution, Recorder
 
 QUIET = 5.0
-"""Seconds it is watched that nothing begins; longer than the suite's back-off."""
+"""Seconds it is watched that nothing begins."""
 MARGIN = 2.0
 """Seconds beyond the bound that it is watched that nothing lives."""
 _PACE = 3
