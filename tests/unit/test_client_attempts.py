@@ -45,6 +45,15 @@ def test_attempts_are_numbered_by_time_over_approval_and_retry():
     assert step["attempts"][0]["code"] == "approval.needed"
 
 
+def test_a_step_that_waits_out_an_outage_is_held_until_its_next_attempt_runs():
+    held = record(1, "held", time=1, verdict=None, code="vault.sealed")
+    running = {"steps": [{"n": 1, "tool": "sql.query", "state": "running"}]}
+    (step,) = merged(running, [held])
+    assert (step["state"], step["attempts"][0]["code"]) == ("held", "vault.sealed")
+    (step,) = merged(running, [held, record(1, "permitted", time=2, grant="g")])
+    assert step["state"] == "running"
+
+
 def test_a_step_the_workflow_no_longer_keeps_is_taken_from_the_records():
     (step,) = merged({"steps": []}, [record(1, "ok", time=1)])
     assert (step["n"], step["tool"], step["state"]) == (1, "sql.query", "done")

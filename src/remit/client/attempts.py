@@ -3,6 +3,7 @@
 - A permitted attempt has two records, one before its tool ran and one after; they are one attempt here.
 - A step's attempts are numbered in the order of time, over approvals, suspensions and fresh delegations.
 - Records are evidence and never invented: a step without records shows none.
+- Temporal repeats a held attempt by itself and tells the workflow nothing; so that a step is held, its record says.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def merged(view: Mapping[str, Any], records: Iterable[Record]) -> list[dict[str,
 def _step(step: Mapping[str, Any], attempts: Iterable[Record]) -> dict[str, Any]:
     told = {name: step.get(name) for name in ("n", "tool", "action", "resource", "state")}
     tried = [shown(at, record) for at, record in enumerate(attempts, start=1)]
+    if told["state"] == "running" and tried and tried[-1]["outcome"] == "held":
+        told["state"] = "held"
     return told | {"attempts": tried} | {name: step[name] for name in ("code", "policies") if step.get(name)}
 
 
