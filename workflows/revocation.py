@@ -24,6 +24,11 @@ ABSENT = timedelta(minutes=10)
 _FIRST = 1.0
 _MOST = 300.0
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+_SUMMARIES = {
+    BEGIN: "reads and verifies the statement",
+    ROUND: "stops, or lets go on, what has not heard",
+    COMPLETE: "records how it ended",
+}
 _WORDS = {Event.REVOKED: "revokes", Event.SUSPENDED: "suspends", Event.REINSTATED: "reinstates"}
 
 
@@ -91,7 +96,10 @@ class Revocation:
         self._rounds += 1
         last = [at for at in (self._total.last_dead_at, found.last_dead_at) if at is not None]
         self._total = replace(
-            found, destroyed=self._total.destroyed + found.destroyed, last_dead_at=max(last, default=None)
+            found,
+            destroyed=self._total.destroyed + found.destroyed,
+            last_dead_at=max(last, default=None),
+            told=self._total.told + found.told,
         )
 
     def _record(self, statement: str, outcome: str, reported: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +116,8 @@ class Revocation:
             "code": begun.code,
             "stated_at": _moment(begun.asked_at),
             "completed_at": _moment(workflow.time()),
-            "tasks_stopped": total.stopped,
+            "tasks_stopped": 0 if begun.event == Event.REINSTATED else total.stopped,
+            "tasks_told": total.told,
             "leases_destroyed": int(reported.get("leases_revoked") or 0) + total.destroyed,
             "ms_to_last_lease_dead": max(dead, default=None),
             "rounds": self._rounds,
@@ -129,6 +138,7 @@ class Revocation:
         return await workflow.execute_activity(
             name,
             args=arguments,
+            summary=_SUMMARIES[name],
             result_type=result,
             start_to_close_timeout=timedelta(minutes=2),
             retry_policy=_RETRY,

@@ -54,7 +54,7 @@ class Progress:
     Args:
         overtaken: The subject is live again, or was already; there is nothing to stop.
         destroyed: Leases this round destroyed. last_dead_at: When the last of them died, Unix seconds.
-        stopped: Tasks the stop has reached. going: Tasks it has not, or that were told to go on.
+        stopped: Tasks that stand still. going: Tasks that do not. told: Tasks told to look, in this round.
         pending: What is not done, each ``"<what>: <why>"``.
     """
 
@@ -63,4 +63,5 @@ class Progress:
     last_dead_at: float | None = None
     stopped: int = 0
     going: int = 0
+    told: int = 0
     pending: tuple[str, ...] = ()

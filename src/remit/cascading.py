@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -153,18 +154,19 @@ class Cascading:
             destroyed = await self._destroying.under(about, root=record.root)
             pending += [f"lease of grant {grant}: {code}" for grant, code in sorted(destroyed.pending.items())]
         last = None if destroyed.last is None else self._clock() - (time.monotonic() - destroyed.last)
+        tasks = _Tasks()
         try:
-            stopped, going = await self._told(about, since=begun.asked_at - 1, live=live, everyone=everyone)
+            tasks = await self._told(about, since=begun.asked_at - 1, live=live, everyone=everyone)
         except Held as error:
-            stopped, going = [], []
             pending.append(f"tasks: {error.code}")
         if not live:
-            pending += [f"task {task}: told, not stopped yet" for task in going[:NAMED]]
+            pending += [f"task {task}: told, not stopped yet" for task in tasks.going[:NAMED]]
         return Progress(
             destroyed=len(destroyed.dead),
             last_dead_at=last,
-            stopped=len(stopped),
-            going=len(going),
+            stopped=len(tasks.stopped),
+            going=len(tasks.going),
+            told=tasks.told,
             pending=tuple(pending),
         )
 
@@ -185,14 +187,23 @@ class Cascading:
         points = await self._standing.of(subject, epoch=epoch)
         return all(point.status is Status.LIVE for point in points if point.subject == subject.leaf.jti)
 
-    async def _told(self, about: Subject, *, since: float, live: bool, everyone: bool) -> tuple[list[str], list[str]]:
-        """Tell the tasks that do not yet act on the statement; return those that stand still and those that do not."""
+    async def _told(self, about: Subject, *, since: float, live: bool, everyone: bool) -> _Tasks:
+        """Tell the tasks that do not yet act on the statement."""
         client = self._client()
-        tasks = await executions.under(client, self._registry, about, since=since)
-        going = [one.id for one in tasks if one.going]
-        stopped = [one.id for one in tasks if one.state in executions.STOPPED]
-        await executions.tell(client, [one.id for one in tasks if not one.ended and (everyone or one.going is not live)])
-        return stopped, going
+        found = await executions.under(client, self._registry, about, since=since)
+        telling = [one.id for one in found if not one.ended and (everyone or one.going is not live)]
+        return _Tasks(
+            stopped=tuple(one.id for one in found if one.state in executions.STOPPED),
+            going=tuple(one.id for one in found if one.going),
+            told=await executions.tell(client, telling),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    stopped: tuple[str, ...] = ()
+    going: tuple[str, ...] = ()
+    told: int = 0
 
 
 def _about(subject: Chain | Principal) -> Subject:

@@ -236,6 +236,8 @@ async def test_an_agent_is_revoked_with_every_chain_through_it_and_reinstated(
         await until(settings, own, "suspended")
         assert (await until(settings, under, *FINAL))["state"] == "halted"
         assert await _locked(stack, entity)
+        async with Remit.open(settings, person="alice") as alice:
+            assert await code_of(alice.submit(job(f"[{asks('select 1')}]"))) == "principal.revoked"
         analyst = await delegate(settings)
         error = await _refused(worker, analyst)
         assert isinstance(error, NotLive), "the standing is the reason, not the locked key"

@@ -43,7 +43,7 @@ class Stopped:
     """What a statement did.
 
     Args:
-        statements: Ids, one for each delegation or principal.
+        statements: Ids, one for each delegation or principal. event: What they say.
         tasks: How many running tasks were told, once the cascade is complete how many it found stopped; None when
             Temporal did not answer.
         leases: How many live credentials were destroyed.
@@ -53,6 +53,7 @@ class Stopped:
     """
 
     statements: tuple[str, ...]
+    event: Event
     tasks: int | None
     leases: int
     pending: tuple[str, ...] = field(default=())
@@ -102,7 +103,7 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
     (told, pending), outcomes = await asyncio.gather(
         _tell(connection, looking), asyncio.gather(*(revoking.carry_out(one) for one in declared))
     )
-    return await _handed_over(connection, outcomes, told, pending)
+    return await _handed_over(connection, event, outcomes, told=told, pending=pending)
 
 
 async def follow(
@@ -125,12 +126,19 @@ async def follow(
         return replace(stopped, pending=(*stopped.pending, f"cascade: {error.code}"))
     return replace(
         stopped,
-        tasks=sum(record["tasks_stopped"] for record in records),
+        tasks=_reached(stopped, records),
         leases=sum(record["leases_destroyed"] for record in records),
         pending=tuple(line for record in records for line in record["pending"]),
         ms=max((ms for record in records if (ms := record["ms_to_last_lease_dead"]) is not None), default=None),
         complete=True,
     )
+
+
+def _reached(stopped: Stopped, records: list[dict[str, Any]]) -> int:
+    """Return how many tasks stand still; after a reinstatement how many were told to go on."""
+    if stopped.event is Event.REINSTATED:
+        return (stopped.tasks or 0) + sum(int(record["tasks_told"]) for record in records)
+    return sum(int(record["tasks_stopped"]) for record in records)
 
 
 async def _followed(client: Client, statement: str, progress: Callable[[int, int], None]) -> dict[str, Any]:
@@ -198,7 +206,12 @@ async def _tell(connection: Connection, looking: asyncio.Task[list[str]]) -> tup
 
 
 async def _handed_over(
-    connection: Connection, outcomes: list[Outcome], told: int | None, pending: tuple[str, ...]
+    connection: Connection,
+    event: Event,
+    outcomes: list[Outcome],
+    *,
+    told: int | None,
+    pending: tuple[str, ...],
 ) -> Stopped:
     """Hand what is left to the cascades; where Temporal does not answer, the reaper starts them."""
     if told is not None:
@@ -217,6 +230,7 @@ async def _handed_over(
     times = [outcome.ms_to_last_lease_dead for outcome in outcomes if outcome.ms_to_last_lease_dead is not None]
     return Stopped(
         statements=tuple(outcome.statement for outcome in outcomes),
+        event=event,
         tasks=told,
         leases=sum(outcome.leases_revoked for outcome in outcomes),
         pending=(*(line for outcome in outcomes for line in outcome.pending), *pending),

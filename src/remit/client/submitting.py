@@ -235,6 +235,13 @@ async def _delegate(connection: Connection, terms: Terms, *, jti: str, task: str
         raise Refused(
             f"the directory has no key of {agent.short}", code="principal.unknown", next_action="Run `remit bootstrap`."
         )
+    status = await connection.standing.principal(agent, epoch=await connection.standing.epoch())
+    if status is not Status.LIVE:
+        raise Refused(
+            f"{agent.short} is {status.value}",
+            code=f"principal.{status.value}",
+            next_action=f"Ask security staff to reinstate it: remit reinstate {agent.short}",
+        )
     link = root(terms, connection=connection, jti=jti, key=record.key.jwk)
     token = await jose.sign(link.to_claims(), typ=TYP, signer=await connection.signer())
     await connection.registry.put_delegation(token, jti=jti, parent=None, namespace=namespace, workflow_id=task)
