@@ -50,7 +50,7 @@ def members(catalogue: Catalogue, *, people_mounts: tuple[str, ...]) -> dict[Pri
         aliases = {"remit-workload": agent.spiffe_id}
         found[agent] = Member(f"agent-{name}", agent.spiffe_id, ("remit-agent",), aliases)
     authority = f"spiffe://{domain}/authority"
-    policies = ("remit-authority", "remit-revoke", "remit-reap")
+    policies = ("remit-authority", "remit-reap", "remit-revoke")  # as OpenBao sorts them
     found[None] = Member("remit-authority", authority, policies, {"remit-workload": authority})
     return found
 

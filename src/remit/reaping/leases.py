@@ -75,7 +75,7 @@ class Leases:
             Held: OpenBao does not answer. Refused: The session may not do this.
         """
         # Listed before the records are read: what is recorded meanwhile is then not taken for unrecorded.
-        given_up = await self._given_up()
+        given_up = await self._given_up(found)
         listed = [
             f"{path}/{key}" for path in self._paths for key in await self._vault.list(f"sys/leases/lookup/{path}")
         ]
@@ -85,9 +85,16 @@ class Leases:
         recorded = {record.facts.get("lease") for record in records}
         await _each(lambda lease: self._unrecorded(lease, run), sorted({*listed, *given_up} - recorded))
 
-    async def _given_up(self) -> frozenset[str]:
-        """Return the leases of ours that OpenBao does not try to revoke any more."""
-        answer = await self._vault.read("sys/leases", type="irrevocable") or {}
+    async def _given_up(self, found: Findings) -> frozenset[str]:
+        """Return the leases of ours that OpenBao does not try to revoke any more; without the right to ask, none.
+
+        They are found as recorded or unrecorded ones all the same, only not told apart.
+        """
+        try:
+            answer = await self._vault.read("sys/leases", type="irrevocable") or {}
+        except Refused as error:
+            found.not_set_up["irrevocable leases"] = error.code
+            return frozenset()
         leases = (str(one["lease_id"]) for one in answer.get("data", {}).get("leases") or ())
         return frozenset(lease for lease in leases if lease.startswith(tuple(f"{path}/" for path in self._paths)))
 
