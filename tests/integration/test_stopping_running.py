@@ -47,11 +47,7 @@ class Work(BaseModel):
     mark: str = ""
 
 
-def declared(name: str) -> Any:
-    return tool(name=name, action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
-
-
-@declared("work.async")
+@tool(name="work.async", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
 async def waiting(work: Work) -> str:
     """Ask for something that takes long."""
     async with await psycopg.AsyncConnection.connect(current_credential()["dsn"]) as session:
@@ -59,7 +55,7 @@ async def waiting(work: Work) -> str:
     return work.mark
 
 
-@declared("work.thread")
+@tool(name="work.thread", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
 def blocking(work: Work) -> str:
     """Ask for something that takes long, and block a thread meanwhile."""
     with psycopg.connect(current_credential()["dsn"]) as session:
@@ -67,7 +63,7 @@ def blocking(work: Work) -> str:
     return work.mark
 
 
-@declared("work.mute")
+@tool(name="work.mute", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
 def mute(work: Work) -> str:
     """Hold a session, block a thread and say nothing: no heartbeat, no query that could fail."""
     with psycopg.connect(current_credential()["dsn"]) as session:
@@ -77,7 +73,7 @@ def mute(work: Work) -> str:
     return work.mark
 
 
-@declared("work.deaf")
+@tool(name="work.deaf", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
 async def deaf(work: Work) -> str:
     """Ignore everything it is told, and try its credential again and again."""
     dsn, until = current_credential()["dsn"], time.monotonic() + 3
