@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.soak import plan
-from tests.soak.checks import Effect, breaks, effects
+from tests.soak.checks import Effect, effects, judged
 from tests.soak.run import soaked
 from tests.soak.soak import Stop
+from tests.unit import documents
 
 
 def test_the_same_seed_is_the_same_plan() -> None:
@@ -33,18 +35,42 @@ def test_what_minted_users_did_is_read_from_the_log(tmp_path: Path) -> None:
     assert next(effects(tmp_path)) == Effect(1767323045.678, "d-1-x", "BEGIN")
 
 
-class _Chain:
-    ids = ("a", "b")
-    principals = ()
-    links = ()
+CHAIN = documents.verified(documents.chain(2))
+ROOT, LEAF = CHAIN.ids
 
 
-def test_a_stop_is_broken_from_its_acknowledgement_until_it_is_lifted() -> None:
-    stop = Stop("b", final=False, acknowledged=100.0)
-    assert breaks(99.0, _Chain(), [stop]) is None  # type: ignore[arg-type]
-    assert breaks(101.0, _Chain(), [stop]) is stop  # type: ignore[arg-type]
-    assert breaks(101.0, _Chain(), [replace(stop, lifted=100.5)]) is None  # type: ignore[arg-type]
-    assert breaks(101.0, _Chain(), [replace(stop, subject="c")]) is None  # type: ignore[arg-type]
+def permit(at: float, user: str = "d-1") -> dict[str, Any]:
+    return {"outcome": "permitted", "time": at, "chain": [ROOT, LEAF], "lease": {"user": user}, "task": "t", "step": 1}
+
+
+def found(permits: list[dict[str, Any]], happened: list[Effect], *stops: Stop) -> list[str]:
+    return judged(permits, happened, chains={LEAF: CHAIN}, stops=list(stops))
+
+
+@pytest.mark.parametrize("subject", [ROOT, LEAF, "user/alice", "agent/agent-0", "agent/agent-1"])
+def test_nothing_happens_under_a_stop_from_its_acknowledgement_until_it_is_lifted(subject: str) -> None:
+    stop = Stop(subject, final=False, acknowledged=100.0)
+    effect = Effect(99.9, "d-1", "select 1")
+    assert found([permit(99.0)], [effect], stop) == []
+    assert len(found([permit(99.0)], [effect, replace(effect, at=100.1)], stop)) == 1
+    assert len(found([permit(100.1)], [], stop)) == 1
+    assert found([permit(101.0)], [replace(effect, at=101.1)], replace(stop, lifted=100.5)) == []
+    assert found([permit(101.0)], [], Stop("agent/agent-2", final=True, acknowledged=100.0)) == []
+
+
+def test_what_went_through_a_revoked_principal_stays_dead_after_it_is_reinstated() -> None:
+    dated = CHAIN.leaf.iat
+    revoked = Stop("agent/agent-0", final=True, acknowledged=dated + 10.0, lifted=dated + 20.0)
+    assert len(found([permit(dated + 30.0)], [], revoked)) == 1
+    before = replace(revoked, acknowledged=dated - 20.0, lifted=dated - 10.0)
+    assert found([permit(dated + 30.0)], [], before) == [], "it was delegated after the reinstatement"
+
+
+def test_an_effect_has_a_record_from_before_it() -> None:
+    effect = Effect(99.9, "d-1", "select 1")
+    assert found([permit(99.0)], [effect]) == []
+    assert len(found([permit(99.95)], [effect])) == 1
+    assert len(found([permit(99.0, user="d-2")], [effect])) == 1
 
 
 @pytest.mark.servers
