@@ -304,6 +304,27 @@ async def test_a_user_that_outlived_its_lease_is_ended_with_its_session(stack: S
         admin.execute(sql.SQL("DROP TABLE {}").format(table))
 
 
+async def test_a_renewed_lease_keeps_its_user(stack: Stack, settings: Settings, parts: Parts) -> None:
+    """What tells the reaper that a user's lease is over moves with every renewal."""
+
+    def until(user: str) -> float:
+        with stack.postgres.connect("flights", autocommit=True) as admin:
+            asked = "SELECT extract(epoch FROM rolvaliduntil) FROM pg_roles WHERE rolname = %s"
+            return float((admin.execute(asked, [user]).fetchone() or (0,))[0])
+
+    task = await delegate(settings)
+    grant = await authorize(parts, task.attempt(credential="flights-ro"))
+    user, lease = str(grant.lease["user"]), (await record_of(parts, grant)).facts["lease"]
+    expire(stack, user)
+    async with operator(stack) as vault:
+        await vault.write("sys/leases/renew", lease_id=lease, increment=120)
+    assert time.time() + 60 < until(user) < time.time() + 180
+    with session_of(grant) as session:
+        await reaper(parts).run()
+        assert alive(session)
+    await parts.authority.release(grant, outcome="ok")
+
+
 async def test_what_the_manager_did_not_make_is_left_alone(stack: Stack, parts: Parts) -> None:
     mark = uuid.uuid4().hex[:8]
     foreign, named, timeless = f"d-{mark}-foreign", f"x-{mark}", f"d-{mark}-timeless"
