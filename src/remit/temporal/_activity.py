@@ -172,7 +172,7 @@ class ActivityInbound(ActivityInboundInterceptor):
         try:
             ended = await self._run(grant, input, watch)
         finally:
-            watch.end()
+            watch.over()
             await self._release(grant, ended)
         if ended.failure is not None:
             raise ended.failure

@@ -1,6 +1,7 @@
 """The watch over one running attempt: it beats for the tool, and stops it when its chain is not live any more.
 
-- Beating and looking are apart: a slow registry never costs a heartbeat.
+- Beating and looking are apart: a slow registry never costs a heartbeat. Beating lasts until the grant is released:
+  an outage of OpenBao must not turn a step that is done into one that timed out.
 - Both begin only after one interval, so a quick tool pays for neither.
 - A tool's own progress survives: our beats repeat the last details it gave, without its secrets.
 - An outage while a tool runs stops nothing: its credential dies by itself, and the next attempt is decided anew.
@@ -80,13 +81,19 @@ class Watch:
         self._grant, self._tool = grant, tool
         self._timers["look"] = self._loop.call_later(self._every, self._begin)
 
+    def over(self) -> None:
+        """Look no more: the tool has ended. Go on beating, for its release may take longer than a heartbeat."""
+        for name in [name for name in self._timers if name != "beat"]:
+            self._timers.pop(name).cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
     def end(self) -> None:
         """Stop watching."""
+        self.over()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if self._looking is not None:
-            self._looking.cancel()
 
     async def live(self) -> bool:
         """Tell whether the chain is live for certain."""
