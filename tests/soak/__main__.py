@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
 from tests.soak.run import soaked
 
 
@@ -22,6 +24,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--principals", type=int, default=4)
     given = parser.parse_args()
+    errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))  # it is killed on purpose
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=errors)), error_if_already_set=False)
     say(f"seed {given.seed}")
     with tempfile.TemporaryDirectory(prefix="remit-soak-") as folder:
         done, violations = asyncio.run(
