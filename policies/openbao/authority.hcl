@@ -1,5 +1,5 @@
-# The authority: keeps the registry, signs with its own two keys, ends leases. It can mint nothing by itself: what a step
-# may read opens only to a login with a signed step token.
+# The authority: keeps the registry, signs with its own two keys, ends leases, locks stopped principals out. It can mint
+# nothing for a step by itself: what a step may read opens only to a login with a signed step token.
 
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self"  { capabilities = ["update"] }

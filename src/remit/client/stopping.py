@@ -68,7 +68,6 @@ class Stopped:
             "leases_revoked": self.leases,
             "pending": list(self.pending),
             "ms_to_last_lease_dead": self.ms,
-            "complete": self.complete,
         }
         return document | ({"statements": list(self.statements)} if len(self.statements) > 1 else {})
 
