@@ -101,7 +101,7 @@ def make(seed: int, *, tasks: int, seconds: float, kills: int, principals: int) 
     busy = 0.9 * seconds
     acts: list[Act] = []
     for number, job in enumerate(jobs):
-        at = chance.uniform(0, 0.65 * seconds)
+        at = chance.uniform(0, 0.8 * seconds)
         acts.append(Act(at, "submit", str(number), job["person"]))
         acts += _stops(number, job, chance, begun=at, until=busy)
     for turn in range(kills):
