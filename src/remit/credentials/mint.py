@@ -135,7 +135,7 @@ class Mint:
             }
             await self._registry.live.record(root, occasion.grant, record)
             session = self._vault.as_token(login.token)
-            made = await session.read(profile.path)
+            made = await session.make(profile.path)
             if made is None:
                 raise Refused(
                     f"OpenBao has nothing at {profile.path}",

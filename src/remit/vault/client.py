@@ -123,6 +123,15 @@ class Vault:
         status, body = await self.call("GET", path, query=query)
         return answers.read(status, body, asked=f"read {path}")
 
+    async def make(self, path: str, /) -> dict[str, Any] | None:
+        """Return the whole JSON answer to a read that makes something: one whose answer was lost is not repeated.
+
+        Raises:
+            Refused, Held: As `read`.
+        """
+        status, body = await self.call("GET", path, repeat=False)
+        return answers.read(status, body, asked=f"read {path}")
+
     async def write(self, path: str, /, **data: Any) -> dict[str, Any] | None:
         """Write and return the JSON answer; None when it has none (204).
 
@@ -175,9 +184,18 @@ class Vault:
         return hvac_client(self.address, ca=self.ca, token=token, namespace=self.namespace)
 
     async def call(
-        self, method: str, path: str, data: Mapping[str, Any] | None = None, *, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        repeat: bool = True,
     ) -> tuple[int, bytes]:
         """Send one request below ``/v1/`` with the session's token and return status and body.
+
+        Args:
+            repeat: Whether a read may be sent twice, when the server ended the connection instead of answering.
 
         Raises:
             Refused: ``vault.name``; nothing was sent. Held: ``vault.unreachable``.
@@ -185,10 +203,10 @@ class Vault:
         target = "/v1/" + checked(path) + ("?" + urlencode(query) if query else "")
         body = None if data is None else json.dumps(data, separators=(",", ":")).encode()
         session = await self.session()
-        status, answer = await self._wire.send(method, target, self._headers, body)
+        status, answer = await self._wire.send(method, target, self._headers, body, repeat=repeat)
         if status == 403 and answers.is_stale_token(status, answer) and not isinstance(self._login, Token):
             await self._renewed(session)
-            status, answer = await self._wire.send(method, target, self._headers, body)
+            status, answer = await self._wire.send(method, target, self._headers, body, repeat=repeat)
         return status, answer
 
     async def _renewed(self, old: Session | None) -> Session:

@@ -2,7 +2,8 @@
 
 - One host, no redirect, no proxy, no cookie; TLS with the given roots or the system's. Plain HTTP: loopback only.
 - Every request has a deadline.
-- Reads are repeated once, when a kept connection turns out to have been closed by the server; writes never are.
+- Reads and deletions are repeated once, when a kept connection turns out to have been closed by the server; writes
+  never are, nor is a read that makes something.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from remit.errors import Held, Usage
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _IDLE_MOST = 60.0
 """Seconds a connection is kept unused: well below the five minutes after which OpenBao closes it."""
-_REPEATABLE = ("GET", "LIST")
+_REPEATABLE = ("GET", "LIST", "DELETE")
 
 
 class Wire:
@@ -54,29 +55,30 @@ class Wire:
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
     async def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None, *, repeat: bool = True
     ) -> tuple[int, bytes]:
         """Send one request and return status and body of its answer.
 
         Args:
             target: Path as it goes on the wire, checked by the caller.
+            repeat: Whether a read or deletion may be sent twice.
 
         Raises:
             Held: ``vault.unreachable``: no connection, no answer in time, or not HTTP.
         """
-        for last in (method not in _REPEATABLE, True):
+        for last in (not repeat or method not in _REPEATABLE, True):
             try:
                 async with self._session().request(
                     method, target, headers=headers, data=body, allow_redirects=False
                 ) as answer:
                     return answer.status, await answer.read()
-            except aiohttp.ServerDisconnectedError:
-                if last:
-                    raise self._held(method, target, "connection closed") from None
             except aiohttp.ClientConnectorCertificateError:
                 raise self._held(method, target, "its certificate is not trusted") from None
             except aiohttp.ClientConnectorError as error:
                 raise self._held(method, target, error.strerror or type(error.os_error).__name__) from None
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if last:
+                    raise self._held(method, target, "connection closed") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise self._held(method, target, type(error).__name__) from None
         raise AssertionError("the last try returns or raises")
@@ -104,6 +106,7 @@ class Wire:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
                 max_line_size=64 * 1024,
             )
+            session._retry_connection = False  # it would repeat by itself, whatever `repeat` says
         return session
 
     def _held(self, method: str, target: str, why: str) -> Held:
