@@ -35,16 +35,21 @@ async def left(ground: Ground) -> dict[str, list[str]]:
 
 async def nothing_left(ground: Ground, *, seconds: float = 150) -> None:
     """Return once nothing is live any more: by release, by retry, by the reaper, or by its lifetime."""
+    await only(ground, 0, seconds=seconds)
+
+
+async def only(ground: Ground, number: int, *, seconds: float = 30) -> None:
+    """Return once exactly so many leases are live, each recorded and with its user, and no other."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             found: dict[str, Any] = await left(ground)
+            if {len(names) for names in found.values()} == {number}:
+                return
         except RemitError as error:
             found = {"unknown": [error.code]}
-        if not any(found.values()):
-            return
         assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
 
 
 def audited(ground: Ground, task: str) -> None:
