@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from remit.client.targets import new_delegation
 from remit.conformance import SENSITIVE, Capability, Governor, Work
 from remit.conformance.tools import TOOLS
 from remit.delegation import TYP, Reference, Scope
+from remit.errors import Held
 from remit.revoking import Revoking
 from remit.settings import Settings
 from remit.statements import Event
@@ -31,6 +33,7 @@ from remit.tool import Tool
 
 AGENT = "report-writer"
 WAIT = timedelta(minutes=10)
+TIMES = 5
 TERMS = submitting.Terms(AGENT, "delay-review", Scope(("egress", "report:publish"), ("flights",), 10_000), 600, 2)
 
 
@@ -100,7 +103,7 @@ class RemitGovernor:
 
     async def revoke(self, grant: Reference) -> object:
         """Have alice revoke it."""
-        return await self._alice.revoke(grant.delegation, "conformance")
+        return await _said(lambda: self._alice.revoke(grant.delegation, "conformance"))
 
     async def waiting(self, task: str) -> bool:
         """Ask the task."""
@@ -108,11 +111,11 @@ class RemitGovernor:
 
     async def approve(self, task: str) -> object:
         """Have bob approve."""
-        return await self._bob.approve(task)
+        return await _said(lambda: self._bob.approve(task))
 
     async def regrant(self, task: str) -> object:
         """Have alice delegate anew."""
-        return await self._alice.resume(task)
+        return await _said(lambda: self._alice.resume(task))
 
 
 class Untold(RemitGovernor):
@@ -137,6 +140,16 @@ class Untold(RemitGovernor):
             event=Event.REVOKED,
             reason="conformance",
         )
+
+
+async def _said(action: Callable[[], Awaitable[object]]) -> object:
+    """Do what a person does who is told that something does not answer now: say it again."""
+    for _ in range(TIMES):
+        try:
+            return await action()
+        except Held:
+            await asyncio.sleep(1)
+    return await action()
 
 
 @asynccontextmanager

@@ -30,8 +30,7 @@ async def before_start(trial: Trial) -> None:
     task = await trial.grant()
     await trial.revoke(task)
     await trial.attempt("the start", trial.start(task, [Call("one")]))
-    await trial.ended(await trial.begin([Call("one")]), "one")
-    await trial.nothing_begins(task)
+    await trial.nothing_begins(task, until=trial.ended(await trial.begin([Call("one")]), "one"))
 
 
 @scenario()
@@ -44,8 +43,7 @@ async def between_attempts(trial: Trial) -> None:
     twin = await trial.begin([Call("fails", fails=1)])
     await trial.failed(task, "fails")
     await trial.revoke(task)
-    await trial.ended(twin, "fails")
-    await trial.nothing_begins(task, seconds=BACK_OFF.total_seconds() + QUIET / 2)
+    await trial.nothing_begins(task, until=trial.ended(twin, "fails"), seconds=BACK_OFF.total_seconds() + QUIET / 2)
 
 
 @scenario(APPROVALS)
@@ -61,8 +59,7 @@ async def waiting_for_approval(trial: Trial) -> None:
     trial.require(not trial.recorder.of(twin.id), "it ran without an approval")
     await trial.revoke(task)
     await trial.governor.approve(twin.id)
-    await trial.ended(twin, "asks")
-    await trial.nothing_begins(task)
+    await trial.nothing_begins(task, until=trial.ended(twin, "asks"))
 
 
 @scenario(APPROVALS)
@@ -83,9 +80,7 @@ async def approve_after_revoke(trial: Trial) -> None:
     for one in tasks:
         await trial.attempt("the approval", trial.governor.approve(one.id))
     await trial.governor.approve(twin.id)
-    await trial.ended(twin, "asks")
-    for one in tasks:
-        await trial.nothing_begins(one)
+    await trial.nothing_begins(*tasks, until=trial.ended(twin, "asks"))
 
 
 @scenario(CHILDREN)
@@ -123,8 +118,7 @@ async def _at_rest(trial: Trial, call: Call) -> None:
     await trial.revoke(task)
     await trial.go(task)
     await trial.go(twin)
-    await trial.ended(twin, call.step)
-    await trial.nothing_begins(task)
+    await trial.nothing_begins(task, until=trial.ended(twin, call.step))
 
 
 @scenario()
@@ -148,8 +142,7 @@ async def after_reset(trial: Trial) -> None:
             workflow_task_finish_event_id=point,
         )
     )
-    await trial.ended(await trial.begin([Call("one")]), "one")
-    await trial.nothing_begins(task)
+    await trial.nothing_begins(task, until=trial.ended(await trial.begin([Call("one")]), "one"))
 
 
 async def _last_workflow_task(trial: Trial, task: Task) -> int:
@@ -170,8 +163,7 @@ async def started_again_under_its_id(trial: Trial) -> None:
     await trial.revoke(task)
     await trial.attempt("the termination", trial.handle(task).terminate("a conformance scenario"))
     await trial.attempt("the second start", trial.start(task, [Call("one")]))
-    await trial.ended(await trial.begin([Call("one")]), "one")
-    await trial.nothing_begins(task)
+    await trial.nothing_begins(task, until=trial.ended(await trial.begin([Call("one")]), "one"))
 
 
 @scenario()
@@ -191,6 +183,5 @@ async def no_worker_runs(trial: Trial) -> None:
     await trial.go(task)
     await trial.go(twin)
     async with trial.worker(queue):
-        await trial.ended(twin, "two")
-        await trial.nothing_begins(task)
+        await trial.nothing_begins(task, until=trial.ended(twin, "two"))
         await trial.end()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +35,10 @@ _RPC = timedelta(seconds=10)
 
 class Violated(Exception):
     """A promise was not kept; says what was observed."""
+
+
+class NotDone(Violated):
+    """Work that is allowed was not done in time."""
 
 
 @dataclass(slots=True)
@@ -180,21 +184,35 @@ class Trial:
 
     # What decides.
 
-    async def nothing_begins(self, task: Task, *, seconds: float = QUIET) -> None:
-        """Require that no activity of a task begins after its grant was revoked.
+    async def nothing_begins(
+        self, *tasks: Task, until: Coroutine[Any, Any, None] | None = None, seconds: float = QUIET
+    ) -> None:
+        """Require that no activity of these tasks begins after their grants were revoked.
+
+        Args:
+            until: It is watched while this goes on, e.g. a twin's work, and for `seconds` afterwards.
 
         Raises:
-            Violated: One did.
+            Violated: One did. Also what `until` raises.
         """
-        until = self.recorder.clock() + seconds
-        while True:
-            late = [one for one in self.recorder.of(task.id) if one.began > task.revoked]
-            self._measure(task)
-            if late:
-                raise Violated(f"{_named(late[0])} began {late[0].began - task.revoked:.2f} s after the revocation")
-            if self.recorder.clock() > until:
-                return
-            await asyncio.sleep(_POLL)
+        waiting = asyncio.create_task(until) if until is not None else None
+        quiet: float | None = None
+        try:
+            while quiet is None or self.recorder.clock() < quiet:
+                for task in tasks:
+                    self._measure(task)
+                    if late := [one for one in self.recorder.of(task.id) if one.began > task.revoked]:
+                        after = late[0].began - task.revoked
+                        raise Violated(f"{_named(late[0])} began {after:.2f} s after the revocation")
+                if quiet is None and (waiting is None or waiting.done()):
+                    if waiting is not None:
+                        waiting.result()
+                    quiet = self.recorder.clock() + seconds
+                await asyncio.sleep(_POLL)
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
 
     async def stops(self, task: Task, *, twin: Task | None = None) -> None:
         """Require that a task's activities show no sign of life later than the bound.
@@ -203,7 +221,7 @@ class Trial:
             twin: Makes the same short calls all the time, and goes on meanwhile.
 
         Raises:
-            Violated: One did, or the twin does not go on.
+            Violated: One did. NotDone: The twin does not go on.
         """
         limit = task.revoked + self.bound
         deadline = time.monotonic() + self.bound + self._patience
@@ -217,8 +235,11 @@ class Trial:
                 break
             self._require_patience(deadline, f"{twin.id if twin else task.id} did not go on under a live grant")
             await asyncio.sleep(_POLL)
-        if cut := [one for one in self.recorder.of(task.id) if one.outcome == "cancelled"]:
+        seen = self.recorder.of(task.id)
+        if cut := [one for one in seen if one.outcome == "cancelled"]:
             self.note(f"{len(cut)} running: cancelled")
+        if late := [one for one in seen if one.began > task.revoked]:
+            self.note(f"{len(late)} began after the revocation, within the bound: {counted(late)}")
 
     def require(self, kept: bool, otherwise: str) -> None:
         """Require something else that was promised.
@@ -242,7 +263,7 @@ class Trial:
 
     def _require_patience(self, deadline: float, otherwise: str) -> None:
         if time.monotonic() > deadline:
-            raise Violated(f"{otherwise} within {self._patience:g} s")
+            raise NotDone(f"{otherwise} within {self._patience:g} s")
 
 
 def counted(executions: Sequence[Execution]) -> str:
