@@ -1,6 +1,7 @@
 """Records the histories that later versions must still replay: ``python -m tests.replay.record``.
 
-Run it only to add histories; the ones that are there stay as they were recorded.
+Run it only to add histories; the ones that are there stay as they were recorded. `expired_halted-1` is from before a
+task waited when its chain expired.
 """
 
 from __future__ import annotations
@@ -171,6 +172,18 @@ async def agent_task(here: Bench) -> list[Handle]:
     return [await ended(handle), here.client.get_workflow_handle(f"{handle.id}-3-report-writer")]
 
 
+async def expired(here: Bench) -> list[Handle]:
+    task = "expires"
+    long = ["data.slow", {"dataset": "flights", "n": 3}]
+    handle, _ = await here.start("Calls", [READ, long], reference=here.keeper.hand(task, expires_in=2), task=task)
+    await here.until(handle, "suspended")
+    await asyncio.sleep(0.5)
+    fresh = here.keeper.hand(task)
+    await handle.execute_update("remit.resume", {"delegation": fresh.delegation, "digest": fresh.digest})
+    await handle.result()
+    return [handle]
+
+
 async def ended(handle: Handle) -> Handle:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
@@ -179,7 +192,7 @@ async def ended(handle: Handle) -> Handle:
 
 Scene = Callable[[Bench], Awaitable[list[Handle]]]
 SCENES: list[Scene] = [
-    plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task,
+    plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task, expired,
 ]  # fmt: skip
 
 
