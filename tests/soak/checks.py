@@ -27,7 +27,7 @@ from tests.faults import invariants
 from tests.faults.ground import Ground
 from tests.soak.soak import Soak, Stop
 
-KNOWN = frozenset({"completed", "failed", "halted", "rejected", "suspended", "waiting-approval"})
+KNOWN = frozenset({"completed", "failed", "halted", "rejected", "suspended", "waiting-approval", "waits-below"})
 SAMPLE = 40
 """Tasks whose histories are searched for secrets."""
 _LINE = re.compile(r"^(\S+ \S+) UTC \[\d+\] (d-[^@\s]+)@\S+ LOG:  (?:statement|execute [^:]*): (.*)")

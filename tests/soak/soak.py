@@ -124,7 +124,8 @@ class Soak:
             found = await self.people["alice"].tasks(most=10_000)
         except RemitError:
             return {"": "unknown"}
-        return {one["task"]: one["state"] for one in found}
+        states = {str(one["task"]): str(one["state"]) for one in found}
+        return {task: _waits(task, states) for task in states}
 
     async def _act(self, act: Act) -> None:
         await asyncio.sleep(max(0.0, self._begun + act.at - time.monotonic()))
@@ -234,6 +235,12 @@ class Soak:
             states = collections.Counter((await self._states()).values())
             now = time.monotonic() - self._begun
             self.say(f"{now:5.0f} s  {len(self.jobs)} jobs, {dict(states)}, {len(self.violations)} violations")
+
+
+def _waits(task: str, states: dict[str, str]) -> str:
+    """Return a task's state; one that runs while a part of it waits does nothing but wait for it."""
+    below = {state for other, state in states.items() if other.startswith(f"{task}-")}
+    return "waits-below" if states[task] == "running" and below & {"suspended", "waiting-approval"} else states[task]
 
 
 def _worker(ground: Ground, name: str) -> Command:
