@@ -14,7 +14,7 @@ from tests.conftest import POLICIES
 from tests.faults.ground import Ground
 from tests.faults.points import Points
 
-LOGIN_SECONDS = 12
+LOGIN_SECONDS = 8
 """How long a step's login outlives its worker here: real expiry, only sooner than the usual minute."""
 
 

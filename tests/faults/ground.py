@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +226,9 @@ def _yaml(job: Mapping[str, Any]) -> str:
     return json.dumps(job)
 
 
-async def eventually(holds: Any, *, seconds: float = 60) -> None:
+async def eventually(holds: Callable[[], bool], *, seconds: float = 60) -> None:
     """Return once this is true."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
-        await asyncio.sleep(PAUSE * 5)
+        await asyncio.sleep(PAUSE * 10)

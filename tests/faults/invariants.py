@@ -52,6 +52,13 @@ async def only(ground: Ground, number: int, *, seconds: float = 30) -> None:
         await asyncio.sleep(0.3)
 
 
+async def leased(ground: Ground) -> int:
+    """Return how many live leases are recorded, without asking PostgreSQL."""
+    openbao = ground.stack.openbao
+    async with Vault(openbao.address, openbao.ca, Token(openbao.admin_token())) as admin:
+        return len(await Registry(admin).live.all_leases())
+
+
 def audited(ground: Ground, task: str) -> None:
     """See that every run of a tool is in the audit log, and every file of it whole."""
     writers = {one["writer"] for one in ground.points.noted("writer") if one["pid"] in ground.killed}

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot fin
 QUEUE = "meddled"
 MIDDLE = "mid-tool.flights.count"
 STEPS = [COUNT, noting("after")]
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds this worker waits for an answer of OpenBao; it is ten elsewhere."""
 
 
@@ -116,7 +116,7 @@ async def test_a_standby_holds_and_is_not_followed(ground: Ground, meddler: Medd
     assert listener.connections == 0
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 308])
+@pytest.mark.parametrize("status", [302, 308])
 async def test_a_redirect_refuses(ground: Ground, meddler: Meddler, listener: Listener, status: int) -> None:
     """Attack 42: any other redirect is not OpenBao's, and is not followed either."""
     elsewhere = await listener.start()
