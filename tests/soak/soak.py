@@ -137,6 +137,8 @@ class Soak:
             self.done[act.what] += 1
         except RemitError as error:
             self.done[f"{act.what}: {error.code}"] += 1
+            if isinstance(error, Held):
+                self.say(f"nothing answered for {PATIENCE:.0f} s: {act.what} {act.target}: {error.message}"[:300])
         except Exception as error:
             self.violations.append(f"{act.what} of {act.target} ended in {type(error).__name__}: {error}"[:400])
 
