@@ -71,10 +71,11 @@ async def on_stack(stack: Stack, chosen: set[str], given: argparse.Namespace) ->
         if "revoke" in chosen:
             for number in given.tasks or SIZES:
                 times = given.revocations or _repeats(number, quick=quick)
-                try:
-                    found += stops.measures(number, await stopping.revocations(bench, number, times=times))
-                except TimeoutError:
-                    found.append(stops.unmeasured(number, waited=stopping.GONE * 1000))
+                revoked = await stopping.revocations(bench, number, times=times)
+                if revoked.stops:
+                    found += stops.measures(number, revoked.stops)
+                if revoked.broke is not None:
+                    found.append(stops.broken(number, revoked.broke, waited=stopping.GONE * 1000))
         if "past" in chosen:
             few, many = (10, 200) if quick else (10, 2000)
             found += await past.measured(bench, few=few, many=many, times=10 if quick else 30)

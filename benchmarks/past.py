@@ -53,7 +53,7 @@ async def measured(bench: Bench, *, few: int, many: int, times: int) -> list[Mea
     for count in (few, many):
         await stated(bench, count - done)
         done = count
-        stops = await revocations(bench, 1, times=times)
+        stops = (await revocations(bench, 1, times=times)).stops
         before[count] = statistics.median(max(stop.dead) for stop in stops)
         returned[count] = statistics.median(stop.returned for stop in stops)
     return [

@@ -12,7 +12,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -61,7 +61,7 @@ class Tasks:
             alive, _ = await self.bench.witness.ask(True)
             return len(alive) == len(self.names) and alive == tools.HELD.running
 
-        await _until(begun, READY)
+        await _until(begun, READY, lambda: f"{len(tools.HELD.running)} of {len(self.names)} steps run")
 
     async def revoke(self) -> Stop:
         """Revoke their delegation; return what happened when.
@@ -80,7 +80,11 @@ class Tasks:
             _, died = await self.bench.witness.ask(True)
             return users <= died.keys() and users <= tools.HELD.ended.keys()
 
-        await _until(over, GONE)
+        await _until(
+            over,
+            GONE,
+            lambda: f"{len(users & died.keys())} sessions dead, {len(users & tools.HELD.ended.keys())} steps ended",
+        )
         closed = [at - wall for at in await asyncio.gather(*map(self._closed, self.names))]
 
         def since(times: list[float]) -> list[float]:
@@ -111,25 +115,38 @@ class Tasks:
         return events[-1].event_time.ToNanoseconds() / 1e9
 
 
-async def revocations(bench: Bench, tasks: int, *, times: int) -> list[Stop]:
-    """Revoke so many times, fresh tasks each time, after one that is not counted.
+@dataclass(slots=True)
+class Revocations:
+    """What a number of revocations came to.
 
-    Raises:
-        TimeoutError: Tasks did not begin, or did not stop.
+    Args:
+        stops: One for each that was seen to its end.
+        broke: What did not happen in time, where it ended early.
     """
-    stops = []
-    for count in (min(tasks, 20), *[tasks] * times):
-        held = await Tasks.start(bench, count)
-        await held.running()
-        stops.append(await held.revoke())
-        await asyncio.gather(held.handle.result(), return_exceptions=True)
-        await bench.parts.authority.settled()
-    return stops[1:]
+
+    stops: list[Stop] = field(default_factory=list)
+    broke: str | None = None
 
 
-async def _until(done: Callable[[], Coroutine[Any, Any, bool]], seconds: float) -> None:
+async def revocations(bench: Bench, tasks: int, *, times: int) -> Revocations:
+    """Revoke so many times, fresh tasks each time, after one that is not counted."""
+    made = Revocations()
+    try:
+        for count in (min(tasks, 20), *[tasks] * times):
+            held = await Tasks.start(bench, count)
+            await held.running()
+            made.stops.append(await held.revoke())
+            await asyncio.gather(held.handle.result(), return_exceptions=True)
+            await bench.parts.authority.settled()
+    except TimeoutError as late:
+        made.broke = str(late)
+    made.stops = made.stops[1:]
+    return made
+
+
+async def _until(done: Callable[[], Coroutine[Any, Any, bool]], seconds: float, what: Callable[[], str]) -> None:
     until = time.monotonic() + seconds
     while not await done():
         if time.monotonic() > until:
-            raise TimeoutError("the tasks did not get there")
+            raise TimeoutError(f"{what()} after {seconds:.0f} s")
         await asyncio.sleep(0.02)

@@ -82,7 +82,7 @@ def measures(tasks: int, stops: Sequence[Stop]) -> list[Measure]:
     return found
 
 
-def unmeasured(tasks: int, *, waited: float) -> Measure:
-    """Return the line of tasks that did not all begin, or did not all stop: the promise is not met."""
-    title = f"revoke, {tasks} running tasks: they did not all begin or stop in time"
-    return Measure(f"revoke-{tasks}-all", title, "ms", measured=waited, target=ALL_STOPPED, judged="measured")
+def broken(tasks: int, what: str, *, waited: float) -> Measure:
+    """Return the line of a revocation whose tasks did not all begin, or did not all stop: the promise is not met."""
+    title = f"revoke, {tasks} running tasks: ended early, {what}"
+    return Measure(f"revoke-{tasks}-broken", title, "ms", measured=waited, target=ALL_STOPPED, judged="measured")
