@@ -20,6 +20,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
+from activities import http
 from remit import audit
 from remit.assembly import Parts, assemble, temporal_client
 from remit.client import Remit
@@ -307,3 +308,45 @@ async def test_an_expired_task_goes_on_when_it_is_delegated_anew(client: Client,
     await happened("read began", 3)
     assert DID.count("pay") == 1
     await handle.terminate()
+
+
+async def test_a_repeated_request_says_that_it_is_one(settings: Settings) -> None:
+    """Interrupted in a POST: its repetition, another activity, has the same key; the next step has another."""
+    keys: list[str] = []
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        keys.extend(line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("idempotency-key"))
+        asked.set()
+        if len(keys) > 1:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            await writer.drain()
+            writer.close()
+        else:
+            await reader.read()  # until the client is gone
+            writer.close()
+
+    task, queue = await delegate(settings, actions=("http:request",)), f"requests-{uuid.uuid4()}"
+    post = ["http.request", {"service": "status-page", "method": "POST", "path": "/flights", "body": {"n": 1}}]
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        assemble(settings) as parts,
+    ):
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter)
+        client = await temporal_client(settings, plugins=[plugin])
+        request = http.requests({"status-page": address})
+        async with Worker(client, task_queue=queue, workflows=FLOWS, activities=[request]):
+            handle = await start(client, task, "Calls", [post, post], queue=queue)
+            await asked.wait()
+            await state(settings, task, Event.SUSPENDED)
+            await handle.signal("remit.notice")
+            await until(handle, "suspended")
+            await state(settings, task, Event.REINSTATED)
+            await handle.signal("remit.notice")
+            assert [one["status"] for one in await handle.result()] == [200, 200]
+    first, again, following = keys
+    assert first == again != following
+    assert first.startswith('"')
+    assert first.endswith('"')

@@ -66,3 +66,8 @@ def test_a_step_without_records_shows_no_attempt():
 
 def test_other_events_are_no_attempts():
     assert by_step([{"event": "resumed", "step": 1}, {"event": "attempt", "step": None}]) == {}
+
+
+def test_a_step_that_may_have_been_done_is_unknown():
+    (step,) = merged({"steps": []}, [record(3, "refused", time=9, code="step.once")])
+    assert (step["state"], step["attempts"][0]["code"]) == ("unknown", "step.once")

@@ -4,6 +4,8 @@
 - needs-approval waits for people; a chain that is not live waits for the gate; an outage waits and tries again.
   Each then schedules the same step anew: same number, same input.
 - Every other refusal goes to the workflow as it came.
+- A result that comes although the step was interrupted counts: its worker delivers none that was obtained without
+  authority, and one that was complete before the tool heard must not be obtained twice.
 - On the wire an interrupted step is waited for until it really ended, so it never runs twice at once. How the
   workflow itself wants its cancellations handled is kept.
 """

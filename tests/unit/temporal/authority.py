@@ -1,7 +1,7 @@
 """A small authority in memory, scriptable: the neighbour of the plugin's rules, never of the security rules.
 
 - Chains are made here with `Keeper.hand`; references are real references, documents are not signed.
-- A tool call is decided by a script: permit, deny, needs-approval or hold, by tool name.
+- A tool call is decided by a script: permit, deny, needs-approval, expiring or hold, by tool name.
 - Decisions are written ``<approve|reject>.<base64 JSON {"request", "by"}>.x``.
 """
 
@@ -132,6 +132,8 @@ class Keeper:
         script = self.scripts.get(attempt.tool, "permit")
         if script == "deny":
             raise Denied("no", policies=("guard-1",))
+        if script == "expiring":
+            raise NotLive("it expires in 2 s", status="expiring", subject=attempt.reference.delegation)
         if script == "hold":
             raise Held("the database is busy", code="vault.busy")
         if script.startswith("needs-approval"):

@@ -16,6 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from remit.delegation import Reference
 from remit.principals import Principal
+from remit.statements import Status
 from remit.temporal import _workflow
 from tests.unit.temporal.authority import ALICE, DOMAIN, Keeper, decision
 from tests.unit.temporal.conftest import Bench, bench, eventually, ran
@@ -184,6 +185,25 @@ async def test_an_expired_chain_waits_for_a_fresh_one(here: Bench, on_revocation
     assert await handle.result() == [{"n": 1}, {"n": 3}]
     assert [name for name, _ in RAN].count("data.read") == 1, "what was done is not done again"
     assert (await here.view(handle))["stopped"] is None
+
+
+async def test_what_is_too_late_to_begin_waits_for_a_fresh_delegation(here: Bench) -> None:
+    """The authority begins nothing right before the chain expires; the step is tried until it has, and then waits."""
+    here.keeper.scripts["data.read"] = "expiring"
+    handle, reference = await here.start("Calls", [READ])
+
+    async def tried_again() -> bool:
+        return len(here.keeper.refused) >= 2
+
+    await eventually(tried_again)
+    view = await here.view(handle)
+    assert (view["state"], view["steps"][0]["state"]) == ("running", "stopped")
+    here.keeper.status[reference.delegation] = Status.EXPIRED
+    assert (await here.until(handle, "suspended"))["stopped"]["waits_for"] == "a fresh delegation"
+    here.keeper.scripts.clear()
+    assert (await resume(handle, here.keeper.hand(handle.id)))["accepted"]
+    assert await handle.result() == [{"n": 1}]
+    assert len(RAN) == 1
 
 
 async def test_a_revocation_while_an_expired_task_waits_halts_it(here: Bench) -> None:
