@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -15,6 +16,8 @@ from remit.reaping.cascades import Cascades
 from remit.reaping.leases import GRACE_SECONDS, Leases
 from remit.reaping.reaper import Reaper
 from remit.reaping.users import Users
+
+BEAT_SECONDS = 2.0
 
 
 class Reconciling:
@@ -48,7 +51,18 @@ class Reconciling:
     @activity.defn(name=ACTIVITY)
     async def reconcile(self) -> dict[str, Any]:
         """Run once; return the report."""
-        return await self._reaper.run()
+        beating = asyncio.create_task(_beat())
+        try:
+            return await self._reaper.run()
+        finally:
+            beating.cancel()
 
     async def _start(self, statement: str) -> bool:
         return await cascading.start(activity.client(), statement, task_queue=activity.info().task_queue)
+
+
+async def _beat() -> None:
+    """Beat, so that a run whose worker was killed is begun again soon: it is what finds that worker's leases."""
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(BEAT_SECONDS)

@@ -17,6 +17,7 @@ from remit.reaping import ACTIVITY, WORKFLOW
 from remit.reaping.report import markdown
 
 _RUN = timedelta(seconds=60)
+_BEAT = timedelta(seconds=10)
 _RETRY = RetryPolicy(maximum_attempts=2)
 
 
@@ -31,6 +32,7 @@ class Reaper:
             report: dict[str, Any] = await workflow.execute_activity(
                 ACTIVITY,
                 start_to_close_timeout=_RUN,
+                heartbeat_timeout=_BEAT,
                 retry_policy=_RETRY,
                 summary="registry, leases, database users, cascades",
             )

@@ -1,6 +1,7 @@
 """Scheduling: the reaper as a Temporal Schedule, kept as the settings say by every worker that starts.
 
-- One schedule for the namespace; runs never overlap, and runs missed in an outage are not made up for.
+- One schedule for the namespace; runs never overlap, and runs missed in an outage are not made up for. A run no worker
+  takes up ends by itself, or no other would ever begin.
 - A pause is an operator's decision and stays; a worker does not trigger a paused schedule.
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = "reconciles registry, OpenBao leases and database users"
 _CATCH_UP = timedelta(seconds=10)
+_LONGEST = timedelta(minutes=5)
 RPC = timedelta(seconds=10)
 
 
@@ -124,7 +126,9 @@ async def _renew(client: Client, task_queue: str, seconds: float) -> None:
 
 def _schedule(task_queue: str, seconds: float) -> Schedule:
     return Schedule(
-        action=ScheduleActionStartWorkflow(WORKFLOW, id=SCHEDULE, task_queue=task_queue, static_summary=_SUMMARY),
+        action=ScheduleActionStartWorkflow(
+            WORKFLOW, id=SCHEDULE, task_queue=task_queue, execution_timeout=_LONGEST, static_summary=_SUMMARY
+        ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=seconds))]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
     )
@@ -133,6 +137,8 @@ def _schedule(task_queue: str, seconds: float) -> Schedule:
 def _facts(schedule: Schedule) -> tuple[object, ...]:
     """Return what a schedule's difference is judged by."""
     action = schedule.action
-    started = (action.workflow, action.task_queue) if isinstance(action, ScheduleActionStartWorkflow) else ()
+    started: tuple[object, ...] = ()
+    if isinstance(action, ScheduleActionStartWorkflow):
+        started = (action.workflow, action.task_queue, action.execution_timeout)
     every = tuple(one.every for one in schedule.spec.intervals)
     return (*started, every, schedule.policy.overlap, schedule.policy.catchup_window)
