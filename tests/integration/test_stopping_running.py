@@ -30,7 +30,7 @@ from remit.assembly import assemble, temporal_client
 from remit.embedded import Stack
 from remit.settings import Settings
 from remit.statements import Event
-from remit.temporal import SEARCH_ATTRIBUTES, RemitPlugin, current_credential, delegated, tool
+from remit.temporal import SEARCH_ATTRIBUTES, RemitPlugin, _watch, current_credential, delegated, tool
 from tests.unit.temporal.flows import FLOWS
 
 from .acting import Task, delegate, minted_users, state
@@ -45,6 +45,7 @@ END = threading.Event()
 class Work(BaseModel):
     dataset: str = "flights"
     mark: str = ""
+    seconds: float = 3
 
 
 @tool(name="work.async", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
@@ -76,10 +77,10 @@ def mute(work: Work) -> str:
 @tool(name="work.deaf", action="dataset:query", resource=lambda work: work.dataset, credential="flights-ro")
 async def deaf(work: Work) -> str:
     """Ignore everything it is told, and try its credential again and again."""
-    dsn, until = current_credential()["dsn"], time.monotonic() + 3
+    dsn, until = current_credential()["dsn"], time.monotonic() + work.seconds
     session = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
     await session.execute(f"select 1 -- {work.mark}")
-    while time.monotonic() < until:
+    while time.monotonic() < until and not END.is_set():
         try:
             await asyncio.sleep(0.1)
             if session.closed:
@@ -202,18 +203,24 @@ async def test_a_running_tool_is_stopped_however_it_hears(
 
 
 @pytest.mark.parametrize("way", ["watch"], indirect=True)
-async def test_an_expiry_takes_the_credential_as_well(way: Way, stack: Stack, settings: Settings) -> None:
-    """Nobody revokes anything: whoever watches the tool destroys its credential, and the step waits."""
-    task, mark = await delegate(settings, seconds=6), uuid.uuid4().hex
+async def test_an_expiry_takes_the_credential_as_well(
+    way: Way, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody revokes: whoever watches a tool destroys its credential, though it goes on, and its step waits."""
+    monkeypatch.setattr(_watch, "_GRACE", 600.0)
+    task, mark = await delegate(settings, seconds=8), uuid.uuid4().hex
     with delegated(task.reference):
         handle = await way.client.start_workflow(
-            "Calls", [["work.mute", {"mark": mark}]], id=task.id, task_queue=way.queue
+            "Calls", [["work.deaf", {"mark": mark, "seconds": 600}]], id=task.id, task_queue=way.queue
         )
     await until(lambda: any(mark in query for query in sessions(stack, task)))
-    await until(lambda: not sessions(stack, task))
+    await until(lambda: "no credential" in TOLD)
+    assert ended(settings, task) == [], "the tool still runs"
+    assert minted_users(stack, task) == []
+    assert "connected again" not in TOLD
+    END.set()
     view = await suspended(handle)
     assert (view["stopped"]["status"], view["stopped"]["waits_for"]) == ("expired", "a fresh delegation")
     (record,) = await until(lambda: ended(settings, task))
     assert (record["outcome"], record["code"]) == ("stopped", "chain.expired")
-    await until(lambda: not minted_users(stack, task))
     await handle.terminate()
