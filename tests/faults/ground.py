@@ -80,10 +80,7 @@ class Ground:
         """Start a worker and return once it asks for work."""
         began = time.time()
         worker = self.start_worker(name, **environment)
-        settings = self.settings
-        if queue := environment.get("REMIT_TASK_QUEUE"):
-            settings = settings.model_copy(update={"task_queue": queue})
-        while not await polling(settings, since=began + 1):
+        while not await polling(self.settings, since=began + 1):
             assert worker.alive(), worker.log.read_text()[-2000:]
             assert time.time() < began + 60
             await asyncio.sleep(0.1)
@@ -129,11 +126,10 @@ class Ground:
             self._client = await temporal_client(self.settings)
         return self._client
 
-    async def submit(self, steps: list[dict[str, Any]], *, queue: str | None = None, **changes: Any) -> str:
+    async def submit(self, steps: list[dict[str, Any]], **changes: Any) -> str:
         """Start a job of alice's and return its task.
 
         Args:
-            queue: The task queue; None: the workers' usual one.
             changes: Other members of the job.
         """
         job = {
@@ -149,8 +145,7 @@ class Ground:
             "steps": steps,
             **changes,
         }
-        settings = self.settings.model_copy(update={"task_queue": queue}) if queue else self.settings
-        async with Remit.open(settings, person="alice") as alice:
+        async with Remit.open(self.settings, person="alice") as alice:
             return (await alice.submit(Job.parse(_yaml(job)))).task
 
     async def ended(self, task: str, *, seconds: float = 120) -> WorkflowExecutionStatus:

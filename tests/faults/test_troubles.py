@@ -15,7 +15,6 @@ from tests.faults.meddler import FORBIDDEN, Listener, Meddler, Trouble, answerin
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
-QUEUE = "meddled"
 MIDDLE = "mid-tool.flights.count"
 STEPS = [COUNT, noting("after")]
 PATIENCE = 1.0
@@ -29,7 +28,6 @@ async def meddler(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> A
     await made.start()
     worker = await ground.ready_worker(
         "meddled",
-        REMIT_TASK_QUEUE=QUEUE,
         REMIT_OPENBAO_ADDRESS=made.address,
         REMIT_OPENBAO_CA=str(made.ca),
         FAULT_SECONDS=str(PATIENCE),
@@ -47,10 +45,10 @@ async def listener() -> AsyncIterator[Listener]:
     await made.close()
 
 
-async def begun(ground: Ground, *, queue: str | None = QUEUE) -> str:
+async def begun(ground: Ground) -> str:
     """Return a task whose first step runs with its credential; the second has not begun."""
     ground.points.arm(MIDDLE)
-    task = await ground.submit(STEPS, queue=queue)
+    task = await ground.submit(STEPS)
     await ground.points.reached(MIDDLE)
     return task
 
