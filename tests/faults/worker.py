@@ -56,7 +56,7 @@ class Asked(BaseModel):
 async def _asks(asked: Asked, what: str) -> int:
     """Ask twice over one session: the credential is in use while the attempt waits at ``mid-tool``."""
     info = activity.info()
-    facts = {"task": info.workflow_id, "run": info.workflow_run_id, "activity": info.activity_id}
+    facts: dict[str, Any] = {"task": info.workflow_id, "run": info.workflow_run_id, "activity": info.activity_id}
     facts |= {"attempt": info.attempt, "note": asked.note, "pid": os.getpid()}
     POINTS.note(what="began", **facts)
     async with session(read_only=True) as connection:
