@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 MARGIN_SECONDS = 5.0
 """What a chain must have left for an attempt to begin; of a short-lived one a tenth of its life."""
 
+_LOCKED = frozenset({"vault.login", "vault.forbidden", "transit.rejected"})
+"""What OpenBao answers to an agent whose entity is disabled or whose key is deleted."""
+
 
 class Authority:
     """Answers for every attempt.
@@ -149,7 +152,7 @@ class Authority:
             )
             await self.standing.require_live(chain, epoch=epoch)
             if isinstance(proof, Refused):
-                raise proof  # only now: who is stopped may have lost the key for it too, and that is not the reason
+                raise _unproven(proof)  # only now: who is stopped may have lost its key too, and that is not the reason
             self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
             self._require_time(chain)
             await self._chains.require_bound(
@@ -176,6 +179,7 @@ class Authority:
                         profile,
                         occasion=self._occasion(grant, attempt),
                         chain=chain,
+                        longest=min(profile.ttl, verdict.ttl or profile.ttl),
                         require_live=lambda: self.standing.require_live(chain),
                     )
             record.note(
@@ -334,3 +338,18 @@ class Authority:
             service=touched.audience if isinstance(touched, Service) else "",
             scope=Scope((attempt.call.action,), (touched.space,), attempt.cost),
         )
+
+
+def _unproven(proof: Refused) -> RemitError:
+    """Return what it means that the leaf agent could not prove who it is although its chain is live.
+
+    OpenBao locks an agent out when it is stopped and lets it in a moment after it is reinstated. So a lock holds the
+    attempt; a worker that is not that agent's refuses it.
+    """
+    if proof.code not in _LOCKED:
+        return proof
+    return Held(
+        f"the agent cannot prove who it is: {proof.message}",
+        code=proof.code,
+        next_action="Look at its entity and key in OpenBao, or run `remit bootstrap`.",
+    )

@@ -124,7 +124,8 @@ class CredentialProfile(_Entry):
 
     `kind`: ``postgres`` (a database user), ``secret`` (a stored value), ``engine`` (any ``<mount>/creds/<role>``) or
     ``token`` (a downstream access token). `path` is read in OpenBao with the step policy ``step-<role>``; a token has
-    neither. `audience` is a token's only reader, None: the service that is called. `ttl` is in seconds at most.
+    neither. `audience` is a token's only reader, None: the service that is called. `ttl` is the longest
+    one attempt's credential lives, however often it is renewed; one that is not renewed lives a minute.
     """
 
     name: Name

@@ -16,6 +16,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
     confirmed/<SHA-256, base32>             {"permitted"}    statements the authority found permitted
     approvals/<approval>                    {"binding", "run", "step"}
+    once/<step>                             see `remit.doing`
     budget/<root>                           see `remit.ledger`
 
 What is live, and really deleted, is in `remit.live`.

@@ -1,7 +1,7 @@
 """Running: the grants whose tools run now, from their beginning to their release.
 
 - Whoever watches a grant has its chain's standing read anew; while the chain is live its lease is kept alive, never
-  beyond the chain's expiry.
+  beyond the chain's expiry, nor longer than its profile and policy let one credential live.
 - A chain that is not live costs the credential at once, whatever its tool goes on doing: a revoker destroys what is
   recorded, and an expiry has no revoker.
 - Whatever was begun is released once; what cannot be destroyed now is kept and tried again.
@@ -73,6 +73,7 @@ class Running:
 
         Raises:
             NotLive: It is not: stop the tool; its credential is being destroyed. Held: It cannot be known now.
+            Refused: ``credential.ttl``: it has run as long as one credential may live.
         """
         held = self._held.get(grant.id)
         if held is None:
@@ -80,10 +81,15 @@ class Running:
         try:
             await self._standing.require_live(held.chain)
         except NotLive:
-            if held.lease is not None and held.dying is None:
-                # Not waited for: a database that is slow to answer must not keep the tool from being told.
-                held.dying = asyncio.ensure_future(self._ending.destroy(grant.id, held.lease))
+            self._destroy(grant, held)
             raise
+        if held.lease is not None and held.lease.ttl and self._clock() >= held.lease.until:
+            self._destroy(grant, held)
+            raise Refused(
+                "the step ran as long as its credential may live",
+                code="credential.ttl",
+                next_action="Let it do less in one step, or raise the profile's ttl and the policy's @ttl.",
+            )
         await self._renew(grant, held)
 
     async def release(self, grant: Grant, *, outcome: str, code: str | None = None) -> None:
@@ -117,14 +123,19 @@ class Running:
                 await (held.dying or self._ending.destroy(grant, held.lease))
         await self._ending.settled()
 
+    def _destroy(self, grant: Grant, held: _Held) -> None:
+        """Begin to destroy a running grant's credential; a slow database must not keep the tool from being told."""
+        if held.lease is not None and held.dying is None:
+            held.dying = asyncio.ensure_future(self._ending.destroy(grant.id, held.lease))
+
     async def _renew(self, grant: Grant, held: _Held) -> None:
         lease, now = held.lease, self._clock()
         if lease is None or not lease.ttl or now - held.renewed <= lease.ttl / 3:
             return
-        if held.chain.expires_at <= held.renewed + lease.ttl:
-            return  # it lasts as long as the chain does
+        if lease.until <= held.renewed + lease.ttl:
+            return  # it lasts as long as it may
         try:
-            held.lease = await self._mint.renew(lease, until=held.chain.expires_at)
+            held.lease = await self._mint.renew(lease)
         except Refused:
             raise NotLive(
                 "the step's credential was destroyed while it ran",

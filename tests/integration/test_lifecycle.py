@@ -76,14 +76,15 @@ async def test_whoever_is_locked_out_is_said_to_be_stopped_and_comes_back(
     ]
 
 
-async def test_who_is_locked_out_without_a_statement_is_refused_for_that(settings: Settings, parts: Parts) -> None:
+async def test_who_is_locked_out_without_a_statement_is_held_for_that(settings: Settings, parts: Parts) -> None:
+    """A lock outlasts its reinstatement by a moment: it must not fail a task for good."""
     task, agent = await delegate(settings), principal("agent/flight-analyst")
     locks = Disabling(parts.vault, parts.registry)
     await locks.apply(agent, stopped=True)
     try:
-        error = await refused(parts, task.attempt())
-        assert isinstance(error, Refused)
-        assert error.code.startswith(("vault.", "transit.")), error.code
+        with pytest.raises(Held) as held:
+            await authorize(parts, task.attempt())
+        assert held.value.code.startswith(("vault.", "transit.")), held.value.code
     finally:
         await locks.apply(agent, stopped=False)
     await permitted(parts, task.attempt())
@@ -250,4 +251,22 @@ async def test_a_running_lease_is_renewed_up_to_the_chains_expiry(
     else:
         assert then == first, "it outlives the chain already; an expiry ends it"
     await parts.authority.release(grant, outcome="ok")
+    assert minted_users(stack, task) == []
+
+
+async def test_a_credential_lives_as_long_as_its_profile_lets_it(
+    stack: Stack, settings: Settings, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond that its step is refused for good: tried again it would only run as long again."""
+    task = await delegate(settings)
+    short = parts.catalogue.credentials["flights-ro"].model_copy(update={"ttl": 2})
+    monkeypatch.setattr(parts.authority, "_profile", lambda name: short)
+    grant = await authorize(parts, task.attempt(credential="flights-ro"))
+    await parts.authority.watch(grant)
+    await asyncio.sleep(2.1)
+    with pytest.raises(Refused) as caught:
+        await parts.authority.watch(grant)
+    assert caught.value.code == "credential.ttl"
+    assert not caught.value.retryable
+    await parts.authority.release(grant, outcome="stopped", code=caught.value.code)
     assert minted_users(stack, task) == []

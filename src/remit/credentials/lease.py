@@ -38,7 +38,14 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A credential and what destroys it."""
+    """A credential and what destroys it.
+
+    Args:
+        root: The root delegation it is recorded under.
+        login, lease_id: What destroys it; None for what OpenBao does not lease.
+        ttl: Seconds it lives unless renewed; 0: it is not renewed.
+        until: Unix seconds beyond which it is not renewed, because its chain, its profile or policy says so.
+    """
 
     occasion: Occasion
     root: str
@@ -46,6 +53,7 @@ class Lease:
     login: StepLogin | None = field(default=None, repr=False)
     lease_id: str | None = field(default=None, repr=False)
     ttl: int = 0
+    until: int = 0
 
     @property
     def evidence(self) -> dict[str, Any]:

@@ -89,11 +89,13 @@ class Mint:
         *,
         occasion: Occasion,
         chain: Chain,
+        longest: int,
         require_live: Callable[[], Awaitable[None]],
     ) -> Lease:
         """Mint one credential behind the fence.
 
         Args:
+            longest: Seconds it may live, however often it is renewed.
             require_live: Reads the chain's standing anew and raises `NotLive` unless every link and principal is live.
 
         Raises:
@@ -102,8 +104,10 @@ class Mint:
         """
         if profile.kind == "token":
             return await self._downstream(profile, occasion=occasion, chain=chain, require_live=require_live)
+        until = min(int(self._clock()) + longest, chain.expires_at)
         async with self._room(profile):
-            return await self._fenced(profile, occasion=occasion, chain=chain, require_live=require_live)
+            lease = await self._fenced(profile, occasion=occasion, chain=chain, require_live=require_live)
+        return replace(lease, until=until)
 
     def _room(self, profile: CredentialProfile) -> AbstractAsyncContextManager[None]:
         """Return the place in the line for what makes this credential; a static secret needs none."""
@@ -197,11 +201,8 @@ class Mint:
         ended = await self.end(lease, forget=pending is None)
         return pending or ended
 
-    async def renew(self, lease: Lease, *, until: int) -> Lease:
-        """Extend a live lease by its own lifetime, for tools that run long.
-
-        Args:
-            until: Unix seconds; it is not extended beyond them.
+    async def renew(self, lease: Lease) -> Lease:
+        """Extend a live lease by its own lifetime, never beyond its `until`, for tools that run long.
 
         Raises:
             Held: OpenBao did not answer. Refused: the login or lease is gone.
@@ -209,7 +210,7 @@ class Mint:
         if lease.login is None or not lease.ttl:
             return lease
         now = int(self._clock())
-        seconds = max(1, min(lease.ttl, until - now))
+        seconds = max(1, min(lease.ttl, lease.until - now))
         session = self._vault.as_token(lease.login.token)
         await session.write("auth/token/renew-self", increment=seconds)
         if lease.lease_id:

@@ -33,7 +33,7 @@ class Authority(Protocol):
         """End a grant; never raises."""
 
     async def watch(self, grant: Grant) -> None:
-        """Raise `NotLive` when a running grant's chain is not live any more."""
+        """Raise `NotLive` when a running grant's chain is not live any more, `Refused` when it may not go on."""
 
     async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
         """Return a chain and the standing of every link and principal of it."""

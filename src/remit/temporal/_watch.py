@@ -21,7 +21,7 @@ from temporalio.worker import ActivityInboundInterceptor, ActivityOutboundInterc
 
 from remit.attempt import Grant
 from remit.credentials import scrub
-from remit.errors import Held, NotLive
+from remit.errors import Held, Refused
 from remit.temporal._parts import Authority
 
 _GRACE = 5.0
@@ -59,7 +59,7 @@ class Watch:
     def __init__(
         self, authority: Authority, beats: Beats | None, *, innermost: ActivityInboundInterceptor, every: float
     ) -> None:
-        self.stopped: NotLive | None = None
+        self.stopped: Refused | None = None
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the tool did not end although it was told."""
         self._authority = authority
@@ -96,25 +96,25 @@ class Watch:
         self._timers.clear()
 
     async def live(self) -> bool:
-        """Tell whether the chain is live for certain."""
+        """Tell whether the grant may go on for certain."""
         try:
             return await self._look() is None
         except Held:
             return False
 
-    async def died(self) -> NotLive | None:
-        """Tell whether the grant's chain is the reason a tool failed: a revocation kills its session first."""
+    async def died(self) -> Refused | None:
+        """Return why the grant may not go on, if that is the reason a tool failed: its session is killed first."""
         try:
             return await self._look()
         except Held:
             return None
 
-    async def _look(self) -> NotLive | None:
-        """Return why the grant's chain is not live, None while it is; raise `Held` when that cannot be known."""
+    async def _look(self) -> Refused | None:
+        """Return why the grant may not go on, None while it may; raise `Held` when that cannot be known."""
         if self.stopped is None and self._grant is not None:
             try:
                 await self._authority.watch(self._grant)
-            except NotLive as error:
+            except Refused as error:
                 self.stopped = error
         return self.stopped
 

@@ -36,6 +36,7 @@ from remit.temporal.tool import declared_by
 
 NAME = "remit.Plugin"
 _BEAT_AT_LEAST = timedelta(seconds=1)
+_DECLARED = ("name", "credential", "cost", "once", "call")
 
 
 class RemitPlugin(SimplePlugin):
@@ -74,6 +75,8 @@ class RemitPlugin(SimplePlugin):
                 next_action="Give the plugin both, or neither.",
             )
         self._parts = (authority, presenter) if authority is not None and presenter is not None else None
+        for one in tools:
+            _require_complete(one)
         self._tools = {one.name: one for one in tools}
         self._ungoverned = tuple(ungoverned)
         self._watch = watch
@@ -155,6 +158,21 @@ class WorkerInterceptor(Interceptor):
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
         """Wrap every workflow."""
         return self._workflow
+
+
+def _require_complete(tool: Describes) -> None:
+    """Refuse a declaration that would only be found wanting when its activity runs.
+
+    Raises:
+        Usage: ``tool.declaration``.
+    """
+    missing = [member for member in _DECLARED if not hasattr(tool, member)]
+    if missing:
+        raise Usage(
+            f"{type(tool).__name__} does not declare {', '.join(missing)}",
+            code="tool.declaration",
+            next_action="Use remit.tool.Tool, or give it every member of remit.temporal's Describes.",
+        )
 
 
 def _check(activities: Iterable[Callable[..., Any]], facts: Facts) -> None:

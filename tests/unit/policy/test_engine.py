@@ -57,7 +57,7 @@ def test_a_permit_costs_two_asks_and_approval_three() -> None:
 def test_a_permit_names_the_permits_and_the_shortest_ttl() -> None:
     verdict = decide()
     assert verdict == Verdict(
-        "permit", ("people-use-what-they-belong-to", "analysts-read"), ttl=300, reason="permitted"
+        "permit", ("people-use-what-they-belong-to", "analysts-read"), ttl=8 * 3600, reason="permitted"
     )
 
 

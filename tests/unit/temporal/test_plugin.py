@@ -228,6 +228,17 @@ async def test_a_worker_with_such_an_activity_does_not_start(
     assert refused.value.code == code
 
 
+def test_an_incomplete_declaration_is_refused_before_anything_runs() -> None:
+    class Old:
+        name, credential, cost = "data.read", None, 1
+
+        def call(self, arguments: Any) -> Any: ...
+
+    with pytest.raises(Usage) as caught:
+        RemitPlugin(tools=[Old()])  # type: ignore[list-item]
+    assert (caught.value.code, "once" in str(caught.value)) == ("tool.declaration", True)
+
+
 async def test_a_worker_without_authority_does_not_start(server: WorkflowEnvironment) -> None:
     client = await Client.connect(server.client.service_client.config.target_host, plugins=[RemitPlugin()])
     with pytest.raises(Usage) as refused:
