@@ -77,8 +77,8 @@ async def on_stack(stack: Stack, chosen: set[str], given: argparse.Namespace) ->
                 if revoked.broke is not None:
                     found.append(stops.broken(number, revoked.broke, waited=stopping.GONE * 1000))
         if "past" in chosen:
-            few, many = (10, 200) if quick else (10, 2000)
-            found += await past.measured(bench, few=few, many=many, times=10 if quick else 30)
+            few, many = (10, 2000) if given.revocations else (10, 200)
+            found += await past.measured(bench, few=few, many=many, times=30 if given.revocations else 10)
     return found
 
 
