@@ -1,7 +1,7 @@
 """Records the histories that later versions must still replay: ``python -m tests.replay.record``.
 
 Run it only to add histories; the ones that are there stay as they were recorded. `expired_halted-1` is from before a
-task waited when its chain expired.
+task waited when its chain expired, `child_first_failed-1` from before a parent looked when its child was not live.
 """
 
 from __future__ import annotations
@@ -184,6 +184,15 @@ async def expired(here: Bench) -> list[Handle]:
     return [handle]
 
 
+async def child_first(here: Bench) -> list[Handle]:
+    handle, reference = await here.start("Delegator", [["flights"], [SLOW]])
+    child: Handle = here.client.get_workflow_handle(f"{handle.id}-child")
+    await ran("data.slow started")
+    here.keeper.revoke(reference)
+    await child.signal("remit.notice")
+    return [await ended(handle), await ended(child)]
+
+
 async def ended(handle: Handle) -> Handle:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
@@ -193,6 +202,7 @@ async def ended(handle: Handle) -> Handle:
 Scene = Callable[[Bench], Awaitable[list[Handle]]]
 SCENES: list[Scene] = [
     plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task, expired,
+    child_first,
 ]  # fmt: skip
 
 

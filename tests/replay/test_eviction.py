@@ -21,8 +21,8 @@ from workflows.agent_task import AgentTask
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")
 
-WITH_CHILDREN = ("delegating", "agent_task")
-ENDS = {"denied": WorkflowExecutionStatus.FAILED, "halted": WorkflowExecutionStatus.FAILED}
+WITH_CHILDREN = ("delegating", "agent_task", "child_first")
+ENDS = dict.fromkeys(("denied", "halted", "child_first"), WorkflowExecutionStatus.FAILED)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@
   the parent's.
 - A child governs itself; the parent only passes on what it learns: look again, go on under a fresh delegation, stop.
 - Passing on is best effort: a child that was not told still finds out at its next attempt.
+- A child may hear before its parent: when one ends because its chain is not live, the parent looks at its own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from remit.delegation import Reference, Scope
 from remit.temporal import _names as names
+from remit.temporal._failure import facts_of
 from remit.temporal._header import Terms
 from remit.temporal._task import GovernedTask
+
+_PARENT_LOOKS = "remit-parent-looks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ class Children:
         """Take in a child that was started."""
         self._live[handle.id] = (handle, handed)
         self._task.view.children.append(handle.id)
-        handle.add_done_callback(lambda _: self._live.pop(handle.id, None))
+        # Called before the workflow's code hears how the child ended: nobody else has had the handle yet.
+        handle.add_done_callback(lambda _: self._ended(handle))
 
     @property
     def busy(self) -> bool:
@@ -116,6 +121,14 @@ class Children:
         """Cancel every child that runs."""
         for handle, _ in list(self._live.values()):
             handle.cancel()
+
+    def _ended(self, handle: workflow.ChildWorkflowHandle[Any, Any]) -> None:
+        self._live.pop(handle.id, None)
+        if handle.cancelled() or self._task.over:
+            return
+        kind, _ = facts_of(handle.exception())
+        if kind == "NotLive" and workflow.patched(_PARENT_LOOKS):
+            self._task.doubt()
 
     def _nudge(self) -> None:
         for handle, _ in self._live.values():

@@ -63,6 +63,7 @@ class GovernedTask:
         self._loop: asyncio.Task[None] | None = None
         self._wanted = 0
         self._looked = 0
+        self._doubt = 0
         self._resumes: deque[tuple[Reference, asyncio.Future[Answer] | None]] = deque()
         self._closed = ""
         self.searchable = False
@@ -133,6 +134,21 @@ class GovernedTask:
         self._wanted += 1
         ticket = self._wanted
         await workflow.wait_condition(lambda: self._looked >= ticket or self.gate.halted is not None)
+
+    def doubt(self) -> None:
+        """A child has lost its authority: look whether the task still has its own."""
+        self._wanted += 1
+        self._doubt = self._wanted
+
+    @property
+    def doubted(self) -> bool:
+        """Whether a child ever lost its authority."""
+        return self._doubt > 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the look wanted because of a child is not over."""
+        return self._looked < self._doubt and self.gate.halted is None
 
     def resume(self, reference: object, *, reply: asyncio.Future[Answer] | None = None) -> Answer | None:
         """Take in a reference to a fresh delegation; never raises.

@@ -5,6 +5,8 @@
   activities called by name.
 - Signals never raise, whatever they carry: an exception in a handler would fail the workflow.
 - A halted task ends: its code is cancelled, what runs is cancelled, and after at most 10 s it fails.
+- A task whose child lost its authority ends only once it knows its own standing: it halts or waits as its terms say.
+- A task that ends because it was cancelled has halted: its parent did, or a person ended it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, ClassVar
 
 from temporalio import workflow
 from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.exceptions import is_cancelled_exception
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleQueryInput,
@@ -27,7 +30,7 @@ from remit.errors import InvalidDocument
 from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._children import Children
-from remit.temporal._failure import ending_of, to_application_error
+from remit.temporal._failure import ending_of, facts_of, to_application_error
 from remit.temporal._handlers import Handlers
 from remit.temporal._outbound import Outbound
 from remit.temporal._parts import Facts
@@ -91,7 +94,7 @@ class Inbound(WorkflowInboundInterceptor):
             result = await self._run(input)
         except (Exception, asyncio.CancelledError) as error:
             code, message = ending_of(error)
-            task.close(_ending(task, code), error={"code": code, "message": message})
+            task.close(_ending(task, error, code), error={"code": code, "message": message})
             raise
         task.close("completed", result=_shown(result))
         return result
@@ -114,7 +117,9 @@ class Inbound(WorkflowInboundInterceptor):
                 if (current := asyncio.current_task()) is not None:
                     current.uncancel()
         if main.done():
-            return main.result()
+            await self._sure(main)
+            if not halted.done() or not self._task.doubted:
+                return main.result()
         main.cancel()
         self._children.cancel()
         try:
@@ -125,9 +130,23 @@ class Inbound(WorkflowInboundInterceptor):
             workflow.logger.warning("halted before everything it had started was over")
         raise self._task.gate.refusal()
 
+    async def _sure(self, main: asyncio.Task[Any]) -> None:
+        """Return once a task whose code is over may end: at once, unless a child has lost its authority."""
+        task = self._task
+        if not task.doubted or main.cancelled() or workflow.cancellation_reason() is not None:
+            return
+        failure = main.exception()
+        if isinstance(failure, workflow.ContinueAsNewError):
+            return
+        await workflow.wait_condition(lambda: not task.doubtful)
+        if facts_of(failure)[0] == "NotLive":
+            await workflow.wait_condition(lambda: task.gate.open or task.gate.halted is not None)
 
-def _ending(task: GovernedTask, code: str) -> str:
+
+def _ending(task: GovernedTask, error: BaseException, code: str) -> str:
     if task.gate.halted is not None:
+        return "halted"
+    if workflow.cancellation_reason() is not None and is_cancelled_exception(error):
         return "halted"
     return "rejected" if code == "approval.rejected" else "failed"
 

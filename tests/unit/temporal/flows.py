@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 
 from remit.temporal import workflow as remit
 
@@ -103,6 +103,56 @@ class Delegator:
         )
         found: list[Any] = await remit.execute_child(Calls.run, wanted[1], handed=handed)
         return found
+
+
+@workflow.defn
+class Wrapping:
+    """Reports a child's failure in words of its own."""
+
+    @workflow.run
+    async def run(self, wanted: list[Any]) -> list[Any]:
+        try:
+            return await Delegator().run(wanted)
+        except ChildWorkflowError as error:
+            raise ApplicationError("a part of it failed") from error
+
+
+@workflow.defn
+class Swallowing:
+    """Gets by without its child."""
+
+    @workflow.run
+    async def run(self, wanted: list[Any]) -> list[Any]:
+        try:
+            return await Delegator().run(wanted)
+        except ChildWorkflowError:
+            return []
+
+
+@workflow.defn
+class HaltingChild:
+    """Has a child that never waits."""
+
+    @workflow.run
+    async def run(self, calls: list[list[Any]]) -> Any:
+        return await handing(calls, on_revocation="halt")
+
+
+@workflow.defn
+class WaitingChild:
+    """Has a child that waits, whatever itself is to do."""
+
+    @workflow.run
+    async def run(self, calls: list[list[Any]]) -> Any:
+        return await handing(calls, on_revocation=timedelta(hours=1))
+
+
+async def handing(calls: list[list[Any]], *, on_revocation: timedelta | Literal["halt"]) -> Any:
+    child = f"{workflow.info().workflow_id}-child"
+    handed = await remit.delegate(
+        "report-writer", child=child, actions=["read"], spaces=["flights"], budget=5, expires_in=timedelta(minutes=5)
+    )
+    return await remit.execute_child(Calls.run, calls, handed=handed, on_revocation=on_revocation)
 
 
 @workflow.defn
@@ -201,6 +251,10 @@ FLOWS = [
     Local,
     Parent,
     Delegator,
+    Wrapping,
+    Swallowing,
+    HaltingChild,
+    WaitingChild,
     Renewing,
     Reserved,
     Nexus,

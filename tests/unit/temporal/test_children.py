@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError
 
 from tests.unit.temporal.conftest import Bench, eventually, ran
 from tests.unit.temporal.tools import RAN
@@ -73,6 +74,8 @@ async def test_a_revoked_parent_takes_its_children_along(here: Bench, flow: str)
         await handle.result()
     with pytest.raises(WorkflowFailureError):
         await child_of(here, handle).result()
+    for one in (handle, child_of(here, handle)):
+        assert (await here.view(one))["state"] == "halted"
     assert here.keeper.open == 0
     assert not any(name == "data.slow" for name, _ in RAN)
 
@@ -95,6 +98,86 @@ async def test_a_resumed_parent_takes_its_children_along(here: Bench, flow: str)
     assert [name for name, _ in RAN] == ["data.read", "data.slow started", "data.slow started", "data.slow"]
     roots = {here.keeper.chains[attempt.reference.delegation].ids[0] for attempt in here.keeper.authorized}
     assert roots == {old.delegation, fresh.delegation}
+
+
+@pytest.mark.parametrize("flow", ["Parent", "Delegator", "Wrapping", "Swallowing"])
+async def test_a_parent_whose_child_hears_first_halts_too(here: Bench, flow: str) -> None:
+    """Whatever its code makes of the child's failure."""
+    handle, reference = await here.start(flow, [SLOW] if flow == "Parent" else [["flights"], [SLOW]])
+    await ran("data.slow started")
+    here.keeper.revoke(reference)
+    child = child_of(here, handle)
+    await child.signal("remit.notice")  # only the child is told
+    for one in (child, handle):
+        with pytest.raises(WorkflowFailureError) as failed:
+            await one.result()
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert failed.value.cause.type == "chain.revoked"
+        view = await here.view(one)
+        assert (view["state"], view["error"]["code"]) == ("halted", "chain.revoked")
+
+
+async def test_a_parent_that_waits_outlives_a_child_that_halted(here: Bench) -> None:
+    """The child was not to wait; what its end means is for the parent's code, once the parent may go on."""
+    handle, old = await here.start("HaltingChild", [SLOW], on_revocation=DAY)
+    await ran("data.slow started")
+    here.keeper.revoke(old)
+    child = child_of(here, handle)
+    await child.signal("remit.notice")
+    await here.until(child, "halted")
+    await here.until(handle, "suspended")
+    fresh = here.keeper.hand(handle.id)
+    answer = await handle.execute_update("remit.resume", {"delegation": fresh.delegation, "digest": fresh.digest})
+    assert answer["accepted"]
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, ChildWorkflowError)
+    assert (await here.view(handle))["state"] == "failed"
+
+
+async def test_a_parent_and_its_child_stop_waiting_together(here: Bench) -> None:
+    """The child's time is over first, for it heard first."""
+    handle, reference = await here.start("Delegator", [["flights"], [SLOW]], on_revocation=timedelta(seconds=3))
+    await ran("data.slow started")
+    here.keeper.revoke(reference)
+    child = child_of(here, handle)
+    await child.signal("remit.notice")
+    await here.until(child, "suspended")
+    await asyncio.sleep(0.5)
+    await handle.signal("remit.notice")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    for one in (child, handle):
+        assert (await here.view(one))["state"] == "halted"
+
+
+async def test_a_parent_whose_own_chain_is_live_hears_that_its_child_halted(here: Bench) -> None:
+    handle, _ = await here.start("Delegator", [["flights"], [SLOW]])
+    await ran("data.slow started")
+    here.keeper.revoke(here.keeper.authorized[0].reference)
+    child = child_of(here, handle)
+    await child.signal("remit.notice")
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, ChildWorkflowError)
+    assert (await here.view(child))["state"] == "halted"
+    view = await here.view(handle)
+    assert (view["state"], view["error"]["code"]) == ("failed", "chain.revoked")
+
+
+async def test_a_child_that_would_wait_halts_with_its_parent(here: Bench) -> None:
+    handle, reference = await here.start("WaitingChild", [SLOW])
+    await ran("data.slow started")
+    here.keeper.revoke(reference)
+    await handle.signal("remit.notice")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    child = child_of(here, handle)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await child.result()
+    assert isinstance(failed.value.cause, CancelledError)
+    for one in (child, handle):
+        assert (await here.view(one))["state"] == "halted"
 
 
 async def test_a_revoked_child_leaves_its_parent_alone(here: Bench) -> None:
