@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio import activity
 
+from activities.outages import held
 from remit import cascading
 from remit.assembly import Parts
 from remit.bootstrap.policies import database_mounts, leased_paths
@@ -53,7 +54,8 @@ class Reconciling:
         """Run once; return the report."""
         beating = asyncio.create_task(_beat())
         try:
-            return await self._reaper.run()
+            with held():
+                return await self._reaper.run()
         finally:
             beating.cancel()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from temporalio import activity
 
+from activities.outages import held
 from remit.assembly import Parts
 from remit.cascade import BEGIN, COMPLETE, ROUND, Begun, Progress
 from remit.cascading import Cascading
@@ -50,14 +51,17 @@ class Revocations:
     @activity.defn(name=BEGIN)
     async def begin(self, statement: str) -> Begun:
         """Read and verify a statement; make sure that it is in force."""
-        return await self._cascading.begin(statement)
+        with held():
+            return await self._cascading.begin(statement)
 
     @activity.defn(name=ROUND)
     async def round(self, statement: str, begun: Begun, everyone: bool) -> Progress:
         """Do what is left to do, and tell what that was."""
-        return await self._cascading.round(statement, begun, everyone=everyone)
+        with held():
+            return await self._cascading.round(statement, begun, everyone=everyone)
 
     @activity.defn(name=COMPLETE)
     async def complete(self, statement: str, record: dict[str, Any]) -> None:
         """Record how the cascade ended."""
-        await self._cascading.complete(statement, record)
+        with held():
+            await self._cascading.complete(statement, record)
