@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -125,6 +126,8 @@ def run(given: argparse.Namespace, console: Console) -> list[Measure]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON."""
     given, console = options(arguments), Console()
+    # Being told to end is Ctrl-C: what was started is stopped in order.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     quiet()
     found = run(given, console)
     for one in tables(found):
