@@ -1,6 +1,9 @@
 """Destroying: the live leases under a subject, synchronously, until none is recorded.
 
-- A lease is dead when OpenBao has acknowledged the end of its login *and* of its credential; its record goes then.
+- Credentials first: all that are recorded die, their database sessions with them, before the first login is ended. A
+  login alone does nothing, for nobody but the authority ever has it, and ending it costs OpenBao as much again.
+- A login without a recorded credential may be about to get one: it is ended at once.
+- A lease is forgotten when OpenBao has acknowledged the end of its login *and* of its credential.
 - What cannot be destroyed now keeps its record and is reported with the reason. It is never forgotten.
 - Whoever may end leases may do this: the person who states, the authority, the reaper.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,36 +68,57 @@ class Destroying:
             root: Root delegation of the subject's chain; None for a principal, whose chains may have any root.
         """
         dead: dict[str, float] = {}
-        failed: dict[str, str] = {}
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def one(lease: LeaseRecord) -> None:
-            async with gate:
-                code = await self.destroy(lease)
-            if code is None:
-                dead[lease.grant] = time.monotonic()
-                failed.pop(lease.grant, None)
-            else:
-                failed[lease.grant] = code
-
+        pending: dict[str, str] = {}
         for _ in range(ROUNDS):
             recorded = await (self._registry.live.leases(root) if root else self._registry.live.all_leases())
             found = [lease for lease in recorded if stands_under(lease.facts, about) and lease.grant not in dead]
             if not found:
                 break
-            await asyncio.gather(*(one(lease) for lease in found))
-        return Destroyed(dead, failed)
+            pending = {}
+            died = await self._each(self._credential, found, pending)
+            await self._each(self._login, found, pending)
+            dead |= {grant: at for grant, at in died.items() if grant not in pending}
+        return Destroyed(dead, pending)
 
     async def destroy(self, lease: LeaseRecord) -> str | None:
         """Destroy one lease; return why it is pending, or None once it is dead and forgotten."""
-        try:
+        pending: dict[str, str] = {}
+        await self._each(self._credential, [lease], pending)
+        await self._each(self._login, [lease], pending)
+        return pending.get(lease.grant)
+
+    async def _each(
+        self,
+        end: Callable[[LeaseRecord, bool], Awaitable[None]],
+        leases: Sequence[LeaseRecord],
+        pending: dict[str, str],
+    ) -> dict[str, float]:
+        """End something of each lease, some at a time; return when that was done, and note why it was not."""
+        done: dict[str, float] = {}
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(lease: LeaseRecord) -> None:
+            async with gate:
+                try:
+                    await end(lease, lease.grant not in pending)
+                except RemitError as error:
+                    pending.setdefault(lease.grant, error.code)
+                else:
+                    done[lease.grant] = time.monotonic()
+
+        await asyncio.gather(*(one(lease) for lease in leases))
+        return done
+
+    async def _credential(self, lease: LeaseRecord, _dead: bool) -> None:
+        if lease.facts.get("lease"):
+            await self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True)
+        else:
             await end_login(self._vault, lease.facts["accessor"])
-            if lease.facts.get("lease"):
-                await self._vault.write(f"sys/leases/revoke/{lease.facts['lease']}", sync=True)
+
+    async def _login(self, lease: LeaseRecord, dead: bool) -> None:
+        await end_login(self._vault, lease.facts["accessor"])
+        if dead:
             await self._registry.live.forget(lease.root, lease.grant)
-        except RemitError as error:
-            return error.code
-        return None
 
 
 def stands_under(facts: Mapping[str, Any], about: Subject) -> bool:

@@ -23,6 +23,8 @@ from remit.vault import Vault
 from remit.vault.paths import join
 
 LIVE_MOUNT = "remit-live"
+READS = 16
+"""Records of one root read side by side: each more is a new connection."""
 _LEASES = f"{LIVE_MOUNT}/leases"
 _CASCADES = f"{LIVE_MOUNT}/cascades"
 
@@ -83,9 +85,14 @@ class Live:
     async def leases(self, root: str) -> list[LeaseRecord]:
         """Return the live logins under one root delegation."""
         grants = await self._vault.list(join(_LEASES, root))
-        answers = await asyncio.gather(*(self._vault.read(join(_LEASES, root, grant)) for grant in grants))
-        pairs = zip(grants, answers, strict=True)
-        return [LeaseRecord(root, grant, answer["data"]) for grant, answer in pairs if answer is not None]
+        gate = asyncio.Semaphore(READS)
+
+        async def one(grant: str) -> LeaseRecord | None:
+            async with gate:
+                answer = await self._vault.read(join(_LEASES, root, grant))
+            return None if answer is None else LeaseRecord(root, grant, answer["data"])
+
+        return [found for found in await asyncio.gather(*(one(grant) for grant in grants)) if found is not None]
 
     async def all_leases(self) -> list[LeaseRecord]:
         """Return every live login."""
