@@ -26,8 +26,8 @@ demo: install   ## the guided tour, on real servers (KEEP=1 leaves them up)
 dev: install    ## the embedded stack and a worker in the foreground
 	@$(BIN)/remit dev
 
-test: install   ## every test, on real servers
-	@$(BIN)/python -m pytest
+test: install   ## every test, on real servers; they mostly wait, so two files run at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
