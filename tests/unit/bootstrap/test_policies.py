@@ -84,8 +84,8 @@ def test_a_role_stands_for_one_path(catalogue: Catalogue) -> None:
 
 
 def test_the_longest_profile_of_a_role_decides_how_long_it_may_live(catalogue: Catalogue) -> None:
-    longer = {**catalogue.credentials["flights-ro"].model_dump(), "name": "x", "ttl": 900}
-    assert policies.step_seconds(changed(catalogue, x=longer))["flights-ro"] == 900
+    longer = {**catalogue.credentials["flights-ro"].model_dump(), "name": "x", "ttl": 9 * 3600}
+    assert policies.step_seconds(changed(catalogue, x=longer))["flights-ro"] == 9 * 3600
     assert "service-token" not in policies.step_seconds(catalogue)
 
 
