@@ -35,6 +35,9 @@ _STATES: Mapping[WorkflowExecutionStatus | None, str] = {
     WorkflowExecutionStatus.CANCELED: "halted",
     WorkflowExecutionStatus.TERMINATED: "halted",
 }
+_STOPPED = "RemitState = 'suspended' AND ExecutionStatus = 'Running'"
+_ASKED = 5
+"""Most children asked whether they are stopped still: Temporal finds them a moment late."""
 _DOCUMENTED = (
     "task", "run_id", "state", "root", "agent", "purpose", "chain", "steps", "waiting", "children", "result", "error",
 )  # fmt: skip
@@ -63,6 +66,8 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
     if found["state"] == "running" and (under := await below(connection, str(found["delegation"]))):
         # A task whose child waits for a person waits for that person.
         found["state"], found["waiting"] = "waiting-approval", under[0].document()
+    elif found["state"] == "running" and found.get("children"):
+        found |= await _stopped_below(connection, found)
     found["chain"] = await _chain(connection, found)
     found["steps"] = merged(found, audit.read(connection.settings.audit_folder, task=task))
     extra = {name: found[name] for name in ("also_waiting", "stopped") if found.get(name)}
@@ -124,6 +129,20 @@ async def statements(connection: Connection, chains: Sequence[Chain]) -> list[St
             except InvalidDocument:
                 continue
     return sorted(found, key=lambda one: one.iat)
+
+
+async def _stopped_below(connection: Connection, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be shown of a task whose child is stopped, as the child itself says it; {} where none is."""
+    query = f"{_STOPPED} AND RemitDelegations = {workflows.quoted(str(found['delegation']))}"
+    for execution in await workflows.listed(connection, query, most=_ASKED):
+        try:
+            view = await workflows.view(connection, execution.id) or {}
+        except Refused:  # it ended meanwhile
+            continue
+        if stopped := view.get("stopped"):
+            message = f"{execution.id}: {stopped.get('message') or stopped.get('status')}"
+            return {"state": "suspended", "stopped": {**stopped, "task": execution.id, "message": message}}
+    return {}
 
 
 async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[str, Any]]:
