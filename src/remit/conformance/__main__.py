@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import cast
+from typing import NoReturn, cast
 
 from temporalio.runtime import Runtime, TelemetryConfig
 
@@ -75,5 +76,12 @@ def _loaded(name: str) -> Adapter:
     return cast(Adapter, getattr(import_module(module), attribute))
 
 
+def _leave(status: int) -> NoReturn:
+    """End the process as it is: Temporal's native threads may abort an interpreter that is being taken down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

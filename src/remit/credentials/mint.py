@@ -7,6 +7,8 @@ a revoker finds it; 4. read the credential; 5. look the login up and ask for the
 are alive hand the credential over, otherwise destroy it and refuse.
 
 - Dying between any two lines leaves at most a login whose TTL is a minute, recorded or not yet used.
+- A request that mints is never given up: OpenBao would go on with it, and what it makes while its login is being ended
+  belongs to nobody.
 - Whatever fails after the login ends it; what cannot be ended now is reported as pending, never forgotten.
 """
 
@@ -14,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from remit import jose
 from remit.credentials.credential import Credential
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from remit.chain import Chain
     from remit.registry import Registry
     from remit.vault import StepLogin, Vault
+
+_T = TypeVar("_T")
 
 STEP_AUDIENCE = "openbao"
 """The audience OpenBao's step role is bound to."""
@@ -139,7 +143,7 @@ class Mint:
             }
             await self._registry.live.record(root, occasion.grant, record)
             session = self._vault.as_token(login.token)
-            made = await session.make(profile.path)
+            made = await _to_its_end(session.make(profile.path))
             if made is None:
                 raise Refused(
                     f"OpenBao has nothing at {profile.path}",
@@ -326,3 +330,15 @@ class Mint:
                 values=values,
             ),
         )
+
+
+async def _to_its_end(call: Coroutine[Any, Any, _T]) -> _T:
+    """Await a request to its end, although whoever waits for it is cancelled meanwhile; then be cancelled."""
+    request = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(request)
+    except asyncio.CancelledError:
+        await asyncio.wait({request})
+        if not request.cancelled():
+            request.exception()  # seen; the cancellation is what is told
+        raise

@@ -18,6 +18,7 @@ from temporalio.exceptions import (
     CancelledError,
     ChildWorkflowError,
     FailureError,
+    RetryState,
     TimeoutError,
 )
 
@@ -79,3 +80,14 @@ def was_cancelled(error: BaseException) -> bool:
     A local activity's failure comes bare, an activity's as the cause of an `ActivityError`.
     """
     return isinstance(error.__cause__ if isinstance(error, ActivityError) else error, CancelledError | TimeoutError)
+
+
+def was_cut_off(error: BaseException) -> bool:
+    """Tell whether an activity failed in a way that is tried again, and was not only because it had been told to stop.
+
+    So fails, for example, an attempt whose worker is shut down while it is being stopped.
+    """
+    if not isinstance(error, ActivityError) or error.retry_state is not RetryState.CANCEL_REQUESTED:
+        return False
+    cause = error.__cause__
+    return not (isinstance(cause, ApplicationError) and cause.non_retryable)

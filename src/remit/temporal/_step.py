@@ -19,7 +19,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
-from remit.temporal._failure import facts_of, was_cancelled
+from remit.temporal._failure import facts_of, was_cancelled, was_cut_off
 from remit.temporal._header import MAX_APPROVALS
 from remit.temporal._settled import settled
 from remit.temporal._task import GovernedTask
@@ -28,6 +28,7 @@ from remit.temporal._view import StepView
 Schedule = Callable[[tuple[str, ...]], "asyncio.Task[Any]"]
 """From the approvals given so far to the scheduled activity."""
 
+_CUT_OFF_IS_TRIED = "remit-cut-off-is-tried"
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 
@@ -154,8 +155,11 @@ class Step:
         elif kind == "Held":
             self._view.state = "held"
             await self._pause()
-        elif not (self._interrupted and was_cancelled(error)):
+        elif not (self._interrupted and (was_cancelled(error) or self._cut_off(error))):
             raise error
+
+    def _cut_off(self, error: FailureError) -> bool:
+        return was_cut_off(error) and workflow.patched(_CUT_OFF_IS_TRIED)
 
     async def _decided(self, request: Mapping[str, Any]) -> None:
         gate, generation = self._task.gate, self._task.gate.generation

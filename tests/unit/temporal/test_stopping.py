@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from remit.delegation import Reference
@@ -20,7 +20,7 @@ from remit.statements import Status
 from remit.temporal import _workflow
 from tests.unit.temporal.authority import ALICE, DOMAIN, Keeper, decision
 from tests.unit.temporal.conftest import Bench, bench, eventually, ran
-from tests.unit.temporal.tools import RAN
+from tests.unit.temporal.tools import RAN, TOLD
 
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")
@@ -253,6 +253,36 @@ async def test_what_carries_no_authority_stops_and_waits_as_well(here: Bench) ->
     here.keeper.reinstate(reference)
     await handle.signal("remit.notice")
     assert await handle.result() == [{"n": 1}, "hello"]
+
+
+@pytest.mark.parametrize("good", [1, 0])
+async def test_what_breaks_when_it_is_stopped_is_tried_again_unless_it_broke_for_good(here: Bench, good: int) -> None:
+    """So ends an attempt whose worker is shut down while it is being stopped: nobody can be asked why."""
+
+    def nobody_answers() -> None:
+        here.keeper.down = True
+
+    TOLD.append(nobody_answers)
+    call = ["data.fragile", {"dataset": "flights", "n": good}]
+    handle, reference = await here.start("Calls", [call], on_revocation=DAY)
+    await ran("data.fragile")
+    here.keeper.suspend(reference)
+    await handle.signal("remit.notice")
+    await eventually(lambda: _released(here))
+    here.keeper.down = False
+    if good:
+        here.keeper.reinstate(reference)
+        await handle.signal("remit.notice")
+        assert await handle.result() == [{"n": 1}]
+        return
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, ActivityError)
+    assert "broken" in str(caught.value.cause.cause)
+
+
+async def _released(here: Bench) -> bool:
+    return bool(here.keeper.released)
 
 
 async def test_a_busy_worker_still_stops(server: WorkflowEnvironment, keeper: Keeper) -> None:

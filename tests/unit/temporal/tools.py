@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
@@ -108,4 +109,21 @@ async def model(prompt: dict[str, Any]) -> str:
     return "hello"
 
 
-TOOLS = [read, slow, thread, deaf, once, beats, leaks, model]
+TOLD: list[Callable[[], None]] = []
+"""What `data.fragile` does once, when it is told to stop."""
+
+
+@tool(name="data.fragile", action="dataset:query", resource=lambda query: query.dataset)
+async def fragile(query: Query) -> dict[str, Any]:
+    """Break when told to stop: for good if `n` is 0, else in a way that may be tried again."""
+    RAN.append(("data.fragile", query.n))
+    try:
+        if TOLD:
+            await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        TOLD.pop()()
+        raise ApplicationError("broken", type="Broken", non_retryable=query.n == 0) from None
+    return {"n": query.n}
+
+
+TOOLS = [read, slow, thread, deaf, once, beats, leaks, model, fragile]
