@@ -61,21 +61,25 @@ class Destroying:
         self._registry = registry
         self._vault = vault
 
-    async def under(self, about: Subject, *, root: str | None) -> Destroyed:
+    async def under(
+        self, about: Subject, *, root: str | None, credentials_dead: Callable[[], None] = lambda: None
+    ) -> Destroyed:
         """Destroy what is live under a subject.
 
         Args:
             root: Root delegation of the subject's chain; None for a principal, whose chains may have any root.
+            credentials_dead: Called when every credential that was recorded is dead, or known to be pending.
         """
         dead: dict[str, float] = {}
         pending: dict[str, str] = {}
         for _ in range(ROUNDS):
             recorded = await (self._registry.live.leases(root) if root else self._registry.live.all_leases())
             found = [lease for lease in recorded if stands_under(lease.facts, about) and lease.grant not in dead]
-            if not found:
-                break
             pending = {}
             died = await self._each(self._credential, found, pending)
+            credentials_dead()
+            if not found:
+                break
             await self._each(self._login, found, pending)
             dead |= {grant: at for grant, at in died.items() if grant not in pending}
         return Destroyed(dead, pending)

@@ -135,13 +135,20 @@ class Revoking:
         await self._registry.put_statement(about, statement.jti, token)  # and changes the epoch
         return Declared(statement, root, began)
 
-    async def carry_out(self, declared: Declared) -> Outcome:
-        """Destroy what is live under a stop that is in force."""
+    async def carry_out(self, declared: Declared, *, credentials_dead: Callable[[], None] = lambda: None) -> Outcome:
+        """Destroy what is live under a stop that is in force.
+
+        Args:
+            credentials_dead: Called when the credentials are, while their logins are still being ended.
+        """
         statement = declared.statement
         if statement.event is Event.REINSTATED:
+            credentials_dead()
             return Outcome(statement.jti, 0, (), None)
         try:
-            destroyed = await self._destroying.under(statement.subject, root=declared.root)
+            destroyed = await self._destroying.under(
+                statement.subject, root=declared.root, credentials_dead=credentials_dead
+            )
         except Held as error:
             return Outcome(statement.jti, 0, (f"leases: {error.code}",), None)
         took = None if destroyed.last is None else round((destroyed.last - declared.began) * 1000, 1)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from remit.client.connection import Connection
 
+PATIENCE_SECONDS = 1.0
+"""Longest time tasks are not told because their credentials are still being destroyed."""
 TELL_SECONDS = 10.0
 """Longest time tasks are looked for and told; the stop itself is done by then."""
 FOLLOW_SECONDS = 10.0
@@ -99,8 +102,10 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
         raise
+    dead = asyncio.Event()
     (told, pending), outcomes = await asyncio.gather(
-        _tell(connection, looking), asyncio.gather(*(revoking.carry_out(one) for one in declared))
+        _tell(connection, looking, after=dead),
+        asyncio.gather(*(revoking.carry_out(one, credentials_dead=dead.set) for one in declared)),
     )
     return await _handed_over(connection, event, outcomes, told=told, pending=pending)
 
@@ -193,7 +198,12 @@ def _about(subject: Chain | Principal) -> Subject:
     return DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss)
 
 
-async def _tell(connection: Connection, looking: asyncio.Task[list[str]]) -> tuple[int | None, tuple[str, ...]]:
+async def _tell(
+    connection: Connection, looking: asyncio.Task[list[str]], *, after: asyncio.Event
+) -> tuple[int | None, tuple[str, ...]]:
+    """Tell the tasks once their credentials are dead, or will not be soon: the stop comes first."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(after.wait(), PATIENCE_SECONDS)
     try:
         async with asyncio.timeout(TELL_SECONDS):
             tasks = await looking
