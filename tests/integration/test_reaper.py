@@ -174,7 +174,7 @@ async def test_a_lease_under_a_chain_without_authority_is_destroyed(
 ) -> None:
     """Whoever stated it died before anything was destroyed; its worker died as well."""
 
-    async def died(self: Destroying, about: Any, *, root: str | None) -> Destroyed:
+    async def died(self: Destroying, about: Any, **_named: Any) -> Destroyed:
         return Destroyed({}, {})
 
     task, sibling = await delegate(settings, seconds=600), await delegate(settings, seconds=6000)
