@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from remit.errors import Held, Refused
 from remit.principals import Principal
 from remit.temporal import _names as names
+from remit.together import both, every
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
@@ -71,7 +72,7 @@ async def under(client: Client, registry: Registry, about: Subject, *, since: fl
         when = f"({when} OR CloseTime >= '{datetime.fromtimestamp(since, UTC).isoformat()}')"
     if isinstance(about, Principal):
         return await _through(client, about, when)
-    found, bound = await asyncio.gather(_listed(client, _delegated(about.jti), when), registry.tasks(about.jti))
+    found, bound = await both(_listed(client, _delegated(about.jti), when), registry.tasks(about.jti))
     tasks = {one.id: one for one in found}
     others = await _each(_described(client, name) for name in bound if name not in tasks)
     tasks |= {one.id: one for one in others if one is not None}
@@ -149,7 +150,7 @@ async def _each(calls: Iterable[Awaitable[_T]]) -> list[_T]:
         async with gate:
             return await call
 
-    return list(await asyncio.gather(*(one(call) for call in calls)))
+    return await every(one(call) for call in calls)
 
 
 async def _asked(call: Awaitable[_T]) -> _T:

@@ -19,6 +19,7 @@ from typing import Any
 
 from remit.principals import Principal
 from remit.statements import Statement
+from remit.together import every
 from remit.vault import Vault
 from remit.vault.paths import join
 
@@ -92,12 +93,12 @@ class Live:
                 answer = await self._vault.read(join(_LEASES, root, grant))
             return None if answer is None else LeaseRecord(root, grant, answer["data"])
 
-        return [found for found in await asyncio.gather(*(one(grant) for grant in grants)) if found is not None]
+        return [found for found in await every(one(grant) for grant in grants) if found is not None]
 
     async def all_leases(self) -> list[LeaseRecord]:
         """Return every live login."""
         roots = await self._vault.list(_LEASES)
-        found = await asyncio.gather(*(self.leases(root.rstrip("/")) for root in roots))
+        found = await every(self.leases(root.rstrip("/")) for root in roots)
         return [record for records in found for record in records]
 
     async def open_cascade(self, record: CascadeRecord) -> None:
@@ -117,6 +118,6 @@ class Live:
     async def cascades(self) -> list[CascadeRecord]:
         """Return the cascades that are not known to be complete."""
         names = await self._vault.list(_CASCADES)
-        answers = await asyncio.gather(*(self._vault.read(join(_CASCADES, name)) for name in names))
+        answers = await every(self._vault.read(join(_CASCADES, name)) for name in names)
         pairs = zip(names, answers, strict=True)
         return [CascadeRecord(name, **answer["data"]) for name, answer in pairs if answer is not None]

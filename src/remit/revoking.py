@@ -12,7 +12,6 @@ It needs OpenBao and nothing else: no worker, no Temporal.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from remit.errors import Held, InvalidDocument, Refused
 from remit.live import CascadeRecord
 from remit.principals import Principal
 from remit.statements import TYP, DelegationSubject, Event, Statement, Subject, may_state, next_iat
+from remit.together import both
 
 if TYPE_CHECKING:
     from remit.chain import Chain
@@ -128,7 +128,7 @@ class Revoking:
         )
         self._require_permitted(statement, links, earlier)
         root = links[0].jti if links else None
-        token, _ = await asyncio.gather(
+        token, _ = await both(
             jose.sign(statement.to_claims(), typ=TYP, signer=signer),
             self._registry.live.open_cascade(CascadeRecord.of(statement, root=root, at=at)),
         )

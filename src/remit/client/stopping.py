@@ -26,6 +26,7 @@ from remit.errors import Held, RemitError
 from remit.principals import Principal
 from remit.revoking import Outcome, Revoking
 from remit.statements import DelegationSubject, Event, Status, Subject
+from remit.together import both, every
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -103,9 +104,9 @@ async def state(connection: Connection, target: str, event: Event, reason: str) 
         await asyncio.gather(looking, return_exceptions=True)
         raise
     dead = asyncio.Event()
-    (told, pending), outcomes = await asyncio.gather(
+    (told, pending), outcomes = await both(
         _tell(connection, looking, after=dead),
-        asyncio.gather(*(revoking.carry_out(one, credentials_dead=dead.set) for one in declared)),
+        every(revoking.carry_out(one, credentials_dead=dead.set) for one in declared),
     )
     return await _handed_over(connection, event, outcomes, told=told, pending=pending)
 

@@ -21,6 +21,7 @@ from remit.delegation import Delegation
 from remit.errors import Held, InvalidDocument, Refused, RemitError
 from remit.statements import DelegationSubject, Statement, Status, Subject
 from remit.temporal._failure import facts_of
+from remit.together import both
 
 if TYPE_CHECKING:
     from temporalio.client import WorkflowExecution
@@ -55,7 +56,7 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
     Raises:
         Refused: ``task.unknown``, ``task.ungoverned``. Held: Temporal does not answer.
     """
-    view, described = await workflows.both(workflows.view(connection, task), workflows.describe(connection, task))
+    view, described = await both(workflows.view(connection, task), workflows.describe(connection, task))
     found = dict(view) if view is not None else _from_temporal(described)
     if not found.get("delegation"):
         raise Refused(f"{task[:80]!r} carries no delegation", code="task.ungoverned", next_action="See `remit tasks`.")

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.client import (
     WorkflowExecution,
@@ -34,16 +34,6 @@ QUERY = timedelta(seconds=5)
 UPDATE = timedelta(seconds=30)
 
 _T = TypeVar("_T")
-_U = TypeVar("_U")
-
-
-async def both(first: Awaitable[_T], second: Awaitable[_U]) -> tuple[_T, _U]:
-    """Await two calls to their ends, then raise what failed: a call left under way outlives its event loop."""
-    found = await asyncio.gather(first, second, return_exceptions=True)
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-    return cast(tuple[_T, _U], tuple(found))
 
 
 async def describe(connection: Connection, task: str) -> WorkflowExecutionDescription:
