@@ -329,7 +329,7 @@ def test_a_revocation_is_final(service, job):
     assert (ended.status, "[statement.final]" in ended.err) == (1, True)
 
 
-# Now and then a connection of one of these commands is still open when its event loop ends; a process of its own ends it.
+# Now and then a connection of one of these commands outlives its event loop; as a process, it would end there.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_task_that_cannot_start_leaves_no_live_delegation(service, job):
     before = service.remit("delegations", "--json").document()["delegations"]
