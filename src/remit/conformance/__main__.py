@@ -84,4 +84,7 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    try:
+        _leave(main())
+    except SystemExit as left:  # how argparse ends
+        _leave(left.code if isinstance(left.code, int) else 2)
