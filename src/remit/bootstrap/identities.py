@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from remit.bootstrap.wanted import Wanted
 from remit.catalogue import Catalogue
+from remit.errors import Held
 from remit.principals import Principal
 from remit.registry import PrincipalRecord, Registry
 from remit.vault import transit
@@ -85,7 +86,8 @@ async def _member(
     entity = {"policies": list(member.policies), "metadata": {"id": member.spiffe_id}}
     await wanted.settings(path, entity, label=f"entity {member.name}")
     answer = await wanted.vault.read(path)
-    assert answer is not None  # noqa: S101 - it was just made sure of
+    if answer is None:
+        raise Held(f"the entity {member.name} vanished while it was set up", next_action="Run `remit bootstrap` again.")
     held = answer["data"]
     aliases = {(alias["mount_accessor"], alias["name"]) for alias in held.get("aliases") or ()}
     for mount, name in member.aliases.items():
