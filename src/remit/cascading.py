@@ -19,11 +19,12 @@ from temporalio.service import RPCError
 
 from remit import executions
 from remit.cascade import WORKFLOW, Begun, Outcome, Progress, workflow_id
+from remit.chain import subject_of
 from remit.destroying import Destroyed, Destroying
 from remit.disabling import Disabling
 from remit.errors import Held, InvalidDocument, RemitError
 from remit.principals import Principal
-from remit.statements import DelegationSubject, Event, Status, Subject
+from remit.statements import Event, Status, Subject
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -108,7 +109,7 @@ class Cascading:
         if record is None:
             return Begun(Outcome.NOTHING)
         subject = await self._subject(record)
-        about = _about(subject)
+        about = subject_of(subject)
         token = await self._registry.stated(about, statement)
         if token is None:
             return Begun(Outcome.ABSENT)
@@ -142,7 +143,7 @@ class Cascading:
         if record is None:
             return Progress()
         subject = await self._subject(record)
-        about = _about(subject)
+        about = subject_of(subject)
         live = await self._live(subject)
         if live is not (begun.event == Event.REINSTATED):
             return Progress(overtaken=True)
@@ -204,12 +205,6 @@ class _Tasks:
     stopped: tuple[str, ...] = ()
     going: tuple[str, ...] = ()
     told: int = 0
-
-
-def _about(subject: Chain | Principal) -> Subject:
-    if isinstance(subject, Principal):
-        return subject
-    return DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss)
 
 
 async def _tried(what: str, call: Awaitable[object]) -> list[str]:

@@ -1,9 +1,11 @@
 """Chain: delegations from a human down to the agent that acts, verified as one.
 
-- `verify_chain` is every rule that needs no I/O, 1 to 13, in order; the first failure refuses the chain.
+- `verify_chain` is every rule that needs no I/O, 1 to 13: link by link from the root, each link's rules in their order.
+  The first failure refuses the chain.
 - The root's key comes from the anchors, every other key only from the parent's ``cnf.jwk``.
 - A verified chain never changes: cache it by digest, with `check_time` on each use (time is never cached).
-- Status (14, 17), the presenter (15) and merging (16) are the caller's: one chain is verified at a time.
+- Rules 14 and 17, status, are `Standing.require_live`'s, asked before and after minting; 15, the presenter, is
+  `remit.presentation.check`'s. Rule 16 has no line: an attempt names one chain, and nothing here takes two.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from remit.delegation import MAX_LINKS, TYP, ActionGroups, Delegation, Reference
 from remit.errors import InvalidDocument
 from remit.jose import PublicKey
 from remit.principals import Principal
+from remit.statements import DelegationSubject, Subject
 
 MAX_CHAIN = 32 * 1024
 """Characters of all links together (rule 1)."""
@@ -90,6 +93,13 @@ def parent_hash(parent: str) -> str:
     return _digest(jose.signing_input(parent))
 
 
+def subject_of(named: Chain | Principal) -> Subject:
+    """Return the subject of a statement about this: a chain's leaf, or the principal itself."""
+    if isinstance(named, Principal):
+        return named
+    return DelegationSubject(jti=named.leaf.jti, iss=named.leaf.iss)
+
+
 def verify_chain(
     links: Sequence[str], *, anchors: Mapping[str, PublicKey], audience: str, now: int | None, groups: ActionGroups
 ) -> Chain:
@@ -106,24 +116,24 @@ def verify_chain(
         InvalidDocument: With the rule's number and a code ``chain.…`` or ``jws.…``.
     """
     _check_sizes(links)  # rule 1
+    key = _anchor(links[0], anchors)  # rules 1 to 5: the root's key
+    kids = {key.kid}
     chain: list[Delegation] = []
-    key = _anchor(links[0], anchors)  # rule 5, the root's key
-    keys = {key.kid}
     for at, token in enumerate(links):
-        link = Delegation.from_claims(jose.verify(token, typ=TYP, key=key))  # rules 2 to 9
+        link = Delegation.from_claims(jose.verify(token, typ=TYP, key=key))  # rules 1 to 8, 9 to 12 of a link alone
         if now is not None:
-            _check_link_time(link, now)  # rule 9
+            _check_link_time(link, now)  # rule 9, the clock
         if at == 0:
             _check_root(link, key, anchors, audience)  # rules 5, 10, 11, 12
         else:
             _check_parent_hash(link, links[at - 1])  # rule 10
-            narrows(chain[-1], link, groups)  # rules 9 to 13
+            narrows(chain[-1], link, groups)  # rules 9 to 13 between two links
         chain.append(link)
         key = jose.public_key(link.key)  # rule 5, the next link's key
-        if key.kid in keys:
+        if key.kid in kids:
             raise _broken(12, "key-twice", "a key stands twice in the chain")
-        keys.add(key.kid)
-    _check_once(chain)  # rule 12
+        kids.add(key.kid)
+    _check_once(chain)  # rule 12, the chain as a whole
     return Chain(tuple(chain), tuple(links), chain_digest(links))
 
 
@@ -160,6 +170,8 @@ def _check_root(link: Delegation, key: PublicKey, anchors: Mapping[str, PublicKe
         raise _broken(5, "anchor", "the root is not signed by its issuer's key")
     if link.iss != link.sub:  # `sub` is a user, so the issuer is one too
         raise _broken(10, "issuer", "the root is not issued by the root human")
+    if link.par_hash is not None:
+        raise _broken(10, "par-hash", "the root names a parent")
     if link.aud != audience:
         raise _broken(11, "aud", "the chain is meant for another audience")
     if link.depth != 0:

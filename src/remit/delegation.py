@@ -138,8 +138,8 @@ class Delegation:
         """Read verified claims: rule 8, the types of rule 9, and what one link says about itself.
 
         Raises:
-            InvalidDocument: ``chain.claims``, ``chain.time``, ``chain.lifetime``, ``chain.delegate``,
-                ``chain.trust-domain``, ``chain.par-hash`` or ``chain.depth``.
+            InvalidDocument: ``chain.claims``, ``chain.key``, ``chain.time``, ``chain.lifetime``, ``chain.delegate``,
+                ``chain.trust-domain`` or ``chain.depth``.
         """
         read = Claims(claims, document="chain", required=_REQUIRED, optional=_OPTIONAL)
         link = cls(
@@ -216,15 +216,17 @@ def narrows(parent: Delegation, child: Delegation, groups: ActionGroups) -> None
 
 
 def _check_alone(link: Delegation) -> None:
-    """Check what needs no other link: rules 8 to 12 of one link by itself."""
+    """Check what needs no other link: rules 8, 9, 11 and 12 of one link by itself."""
+    # Rule 8: from a user, to an agent.
     if link.delegate.kind != "agent" or link.sub.kind != "user":
         raise _broken(8, "delegate", "a delegation goes from a user, to an agent")
+    # Rule 9: a life, and a short one.
     if not link.iat < link.exp or link.nbf >= link.exp or link.exp - link.iat > MAX_LIFETIME:
         raise _broken(9, "lifetime", "a delegation lasts more than 0 seconds and at most 30 days")
+    # Rule 11: all of it in the audience's trust domain.
     if {link.iss.audience, link.sub.audience, link.delegate.audience} != {link.aud}:
         raise _broken(11, "trust-domain", "a principal stands outside the audience's trust domain")
-    if (link.par_hash is None) != (link.depth == 0):
-        raise _broken(10, "par-hash", "exactly the links below the root name their parent's hash")
+    # Rule 12: under its own ceiling, and ours.
     if link.depth > link.max_depth or link.depth >= MAX_LINKS:
         raise _broken(12, "depth", "a link is deeper than allowed")
 

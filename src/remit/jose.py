@@ -230,15 +230,18 @@ def verify(token: str, *, typ: str, key: PublicKey) -> dict[str, Any]:
 
 
 def peek_kid(token: str, *, typ: str) -> str:
-    """Return the ``kid`` of an unverified token (rules 1 to 4), to look the key up in a map and nowhere else.
+    """Return the ``kid`` of an unverified token (rules 1 to 5), to look the key up in a map and nowhere else.
 
     Raises:
         InvalidDocument: ``jws.size``, ``jws.form``, ``jws.header``, ``jws.typ`` or ``jws.kid``.
     """
     check_size(token)
-    names = _header(_decode(_split(token)[0]))
+    header, _, _ = map(_decode, _split(token))
+    names = _header(header)
     if names["typ"] != typ:
         raise _refused(4, "typ", f"another type of document stands where {typ} is expected")
+    if not _THUMBPRINT.fullmatch(names["kid"]):
+        raise _refused(5, "kid", "a kid is a thumbprint (RFC 7638)")
     return names["kid"]
 
 
@@ -275,8 +278,6 @@ def _header(data: bytes) -> dict[str, str]:
     header = loads(data)
     if header.keys() != _HEADER or not all(type(value) is str for value in header.values()):
         raise _refused(3, "header", "a header has exactly alg, typ and kid")
-    if not _THUMBPRINT.fullmatch(header["kid"]):
-        raise _refused(5, "kid", "a kid is a thumbprint (RFC 7638)")
     return header
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from remit import jose
+from remit.chain import subject_of
 from remit.destroying import Destroying
 from remit.errors import Held, InvalidDocument, Refused
 from remit.live import CascadeRecord
@@ -110,12 +111,8 @@ class Revoking:
             Held: The registry did not answer; the statement may or may not be stored, so state it again.
         """
         began, at = time.monotonic(), self._clock()
-        about: Subject
-        links: tuple[Delegation, ...]
-        if isinstance(subject, Principal):
-            about, links = subject, ()
-        else:
-            about, links = DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss), subject.links
+        about = subject_of(subject)
+        links = () if isinstance(subject, Principal) else subject.links
         earlier = await self._earlier(about, links)
         statement = Statement(
             jti=str(uuid.uuid4()),

@@ -112,7 +112,8 @@ WRONG = {
     "another trust domain": (2, claims(aud="remit:other"), "chain.trust-domain", 11),
     "depth too low": (2, claims(del_depth=1), "chain.depth", 12),
     "depth too high": (2, claims(del_depth=3), "chain.depth", 12),
-    "root depth not 0": (0, claims(del_depth=1, par_hash=b64(bytes(32))), "chain.depth", 12),
+    "root depth not 0": (0, claims(del_depth=1), "chain.depth", 12),
+    "says it is a root": (2, claims(del_depth=0), "chain.depth", 12),
     "over its ceiling": (2, claims(del_max_depth=1), "chain.depth", 12),
     "ceiling raised": (2, claims(del_max_depth=8), "chain.depth", 12),
     "its own delegator again": (
@@ -150,7 +151,7 @@ def test_one_wrong_claim_refuses_the_chain(at, edit, code, rule):
 
 def test_a_link_from_the_middle_is_no_root_even_when_a_human_signs_it():
     middle = claims(del_depth=1, par_hash=b64(bytes(32)))
-    assert refusal(chain(1, edit=middle)) == ("chain.depth", 12)
+    assert refusal(chain(1, edit=middle)) == ("chain.par-hash", 10)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])

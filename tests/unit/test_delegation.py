@@ -141,8 +141,6 @@ ALONE = {
     "human elsewhere": (with_("sub", "spiffe://other/user/alice"), "chain.trust-domain", 11),
     "agent elsewhere": (with_("may_act.sub", "spiffe://other/agent/x"), "chain.trust-domain", 11),
     "audience elsewhere": (with_("aud", "remit:other"), "chain.trust-domain", 11),
-    "root with a parent's hash": (with_("par_hash", HASH), "chain.par-hash", 10),
-    "child without its parent's hash": (link(1), "chain.par-hash", 10),
     "deeper than its ceiling": (with_("del_max_depth", 0, depth=1), "chain.depth", 12),
     "deeper than any chain": ({**with_("del_depth", 8, depth=1), "del_max_depth": 9}, "chain.depth", 12),
 }

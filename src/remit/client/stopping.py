@@ -20,12 +20,12 @@ from temporalio.service import RPCError
 
 from remit import cascading, executions
 from remit.cascade import PROGRESS, workflow_id
-from remit.chain import Chain
+from remit.chain import Chain, subject_of
 from remit.client import targets
 from remit.errors import Held, RemitError
 from remit.principals import Principal
 from remit.revoking import Outcome, Revoking
-from remit.statements import DelegationSubject, Event, Status, Subject
+from remit.statements import Event, Status
 from remit.together import both, every
 
 if TYPE_CHECKING:
@@ -189,14 +189,8 @@ async def _running(connection: Connection, subjects: list[Chain | Principal], ev
     if event is Event.REINSTATED:
         # A principal is let in again by its cascade; what it runs is told after that.
         subjects = [subject for subject in subjects if isinstance(subject, Chain)]
-    found = [await executions.under(client, connection.registry, _about(subject)) for subject in subjects]
+    found = [await executions.under(client, connection.registry, subject_of(subject)) for subject in subjects]
     return sorted({task.id for tasks in found for task in tasks})
-
-
-def _about(subject: Chain | Principal) -> Subject:
-    if isinstance(subject, Principal):
-        return subject
-    return DelegationSubject(jti=subject.leaf.jti, iss=subject.leaf.iss)
 
 
 async def _tell(
