@@ -1,16 +1,16 @@
 """Offline verification of a chain, with nothing but the chain, the humans' keys and a moment.
 
 - It is `remit.chain.verify_chain`, rules 1 to 13; standing (14) needs the registry and is not looked at.
-- A key of the set belongs to the user its ``kid``, ``sub`` or ``principal`` names as a SPIFFE ID. A set that names
-  nobody (RFC 7517 has no place for it) says only which keys are humans'; then the root's own claim says whose.
+- An anchor is a public key and the user it is trusted for: ``sub`` of its JWK, a SPIFFE ID. A key that names nobody is
+  refused, not guessed at; a user may have several keys, a key has one user.
+- Nothing a link says is read before its signature holds: trust domain and audience are the anchor's.
 - A malformed chain is an invalid chain; a malformed key set is the caller's mistake.
 """
 
 from __future__ import annotations
 
-import json
-from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from remit.principals import Principal
 MAX_FILE = 256 * 1024
 """Bytes of a chain file; a chain has 32 KB at most."""
 _KEY_MEMBERS = {"OKP": ("kty", "crv", "x"), "EC": ("kty", "crv", "x", "y")}
-_NAMES = ("principal", "sub", "kid")
+_PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,61 +44,80 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A human's key; `owner` is None where the set does not say whose."""
+    """A user's key, trusted to sign that user's root delegations and nobody else's."""
 
     key: PublicKey
-    owner: str | None
+    owner: Principal
 
 
-def verify(chain: bytes, *, anchors: tuple[Anchor, ...], at: int, groups: ActionGroups) -> Finding:
+def verify(chain: bytes, *, anchors: Sequence[Anchor], at: int, groups: ActionGroups) -> Finding:
     """Verify a chain file.
 
     Args:
         chain: ``{"links": [jws…]}``, root first.
-        anchors: The humans' keys.
+        anchors: The users' keys.
         at: The moment, Unix seconds.
         groups: The schema's action hierarchy; empty: an action covers only itself.
     """
     try:
         links = _links(chain)
-        known, audience = _named(links, anchors)
-        return Finding(verify_chain(links, anchors=known, audience=audience, now=at, groups=groups))
+        anchor = _anchor_of(links, anchors)
+        return Finding(
+            verify_chain(
+                links,
+                anchors={anchor.owner.spiffe_id: anchor.key} if anchor else {},
+                audience=anchor.owner.audience if anchor else "",
+                now=at,
+                groups=groups,
+            )
+        )
     except InvalidDocument as error:
         return Finding(None, error)
 
 
 def read_anchors(path: Path) -> tuple[Anchor, ...]:
-    """Read a JWK Set (RFC 7517) of public keys.
+    """Read a JWK Set (RFC 7517) of public keys, each with ``sub``, its user's SPIFFE ID.
 
     Raises:
         Usage: ``anchors.invalid``.
     """
     try:
-        document = json.loads(path.read_bytes())
-        keys = document["keys"]
-        if not isinstance(keys, list) or not keys:
-            raise ValueError("it holds no keys")
-        return tuple(_anchor(key) for key in keys)
+        data = path.read_bytes()
     except OSError as error:
         raise _wrong(path, error.strerror or "it cannot be read") from None
-    except (ValueError, KeyError, TypeError, RecursionError, InvalidDocument) as error:
-        why = error.message if isinstance(error, InvalidDocument) else "it is not a JWK Set"
-        raise _wrong(path, why) from None
+    try:
+        keys = strictjson.loads(data).get("keys")
+        if type(keys) is not list or not keys:
+            raise _Unusable("it is not a JWK Set with at least one key")
+        anchors = tuple(_anchor(number, jwk) for number, jwk in enumerate(keys, start=1))
+        owners = {anchor.key.kid: anchor.owner for anchor in anchors}
+        if any(owners[anchor.key.kid] != anchor.owner for anchor in anchors):
+            raise _Unusable("one key stands in it for two users")
+        return anchors
+    except (InvalidDocument, _Unusable) as error:
+        raise _wrong(path, error.message if isinstance(error, InvalidDocument) else str(error)) from None
 
 
-def _anchor(jwk: Mapping[str, Any]) -> Anchor:
-    if {"d", "k", "p", "q"} & set(jwk):
-        raise ValueError("a private key stands in it")
-    members = _KEY_MEMBERS.get(jwk["kty"], ())
-    key = jose.public_key({name: jwk[name] for name in members})
-    if "alg" in jwk and jwk["alg"] not in (key.alg, "Ed25519"):
-        raise ValueError("a key is meant for another algorithm")
-    named = (jwk.get(name) for name in _NAMES)
-    owner = next((name for name in named if isinstance(name, str) and name.startswith("spiffe://")), None)
-    return Anchor(key, owner)
+def _anchor(number: int, jwk: object) -> Anchor:
+    if type(jwk) is not dict:
+        raise _Unusable(f"key {number} is not an object")
+    if not _PRIVATE.isdisjoint(jwk):
+        raise _Unusable(f"key {number} is private")
+    key = jose.public_key({name: jwk[name] for name in _members(jwk) if name in jwk})
+    if "alg" in jwk and jwk["alg"] not in (key.alg, {"EdDSA": "Ed25519"}.get(key.alg)):
+        raise _Unusable(f"key {number} is meant for another algorithm")
+    with contextlib.suppress(InvalidDocument):
+        if (owner := Principal.parse(jwk.get("sub"))).kind == "user":
+            return Anchor(key, owner)
+    raise _Unusable(f"key {number} does not say which user's it is")
 
 
-def _links(chain: bytes) -> list[str]:
+def _members(jwk: Mapping[str, Any]) -> tuple[str, ...]:
+    kind = jwk.get("kty")
+    return _KEY_MEMBERS.get(kind, ()) if type(kind) is str else ()
+
+
+def _links(chain: bytes) -> list[Any]:
     if len(chain) > MAX_FILE:
         raise InvalidDocument("the chain is too large", code="chain.size", rule=1)
     document = strictjson.loads(chain)
@@ -108,33 +127,22 @@ def _links(chain: bytes) -> list[str]:
     return links
 
 
-def _named(links: list[str], anchors: tuple[Anchor, ...]) -> tuple[dict[str, PublicKey], str]:
-    """Return the anchors by user and the audience, for the root these links claim to have."""
-    kid, issuer = _claimed_root(links)
-    known: dict[str, PublicKey] = {}
-    for number, anchor in enumerate(anchors):
-        ours = anchor.key.kid == kid
-        if anchor.owner is None:
-            known[issuer.spiffe_id if ours and issuer else f"unnamed-{number}"] = anchor.key
-        elif ours or anchor.owner not in known:
-            known[anchor.owner] = anchor.key
-    return known, issuer.audience if issuer else ""
-
-
-def _claimed_root(links: list[str]) -> tuple[str, Principal | None]:
-    """Return what the root says of itself, unverified; `verify_chain` then holds it to that."""
-    try:
+def _anchor_of(links: list[Any], anchors: Sequence[Anchor]) -> Anchor | None:
+    """Return the anchor whose key the root names; where it names none, `verify_chain` says which rule it breaks."""
+    with contextlib.suppress(InvalidDocument, IndexError):
         kid = jose.peek_kid(links[0], typ=TYP)
-        payload = jose.signing_input(links[0]).partition(b".")[2].decode()
-        claims = strictjson.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return kid, Principal.parse(claims.get("iss"))
-    except (InvalidDocument, IndexError, ValueError):
-        return "", None
+        return next((anchor for anchor in anchors if anchor.key.kid == kid), None)
+    return None
 
 
 def _wrong(path: Path, why: str) -> Usage:
     return Usage(
         f"the anchors in {path} cannot be used: {why}",
         code="anchors.invalid",
-        next_action='Give a JWK Set of public keys: {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": …}]}.',
+        next_action="Give a JWK Set of public keys, each with its user: "
+        '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": …, "sub": "spiffe://<trust-domain>/user/<name>"}]}.',
     )
+
+
+class _Unusable(ValueError):
+    """What is wrong with a key set."""

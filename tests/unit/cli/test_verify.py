@@ -19,16 +19,15 @@ def files(tmp_path):
     return write
 
 
-def named(name, *, naming="kid"):
-    return {**signer(name).key.jwk, naming: f"spiffe://remit.local/user/{name}"}
+def named(name, *, owner=None, **members):
+    return {**signer(name).key.jwk, "sub": f"spiffe://remit.local/user/{owner or name}", **members}
 
 
-def unnamed(name):
-    return {**signer(name).key.jwk, "kid": signer(name).key.kid, "alg": "EdDSA", "use": "sig"}
-
-
-@pytest.mark.parametrize("keys", [None, [named("alice", naming="sub")], [named("alice", naming="principal")],
-                                  [unnamed("bob"), unnamed("alice")]])  # fmt: skip
+@pytest.mark.parametrize("keys", [
+    None, [named("alice", kid=signer("alice").key.kid, alg="EdDSA", use="sig")], [named("alice", alg="Ed25519")],
+    [named("another", owner="alice"), named("alice")], [named("alice"), named("alice")],
+    [named("ec", owner="bob"), {**signer("ec2", "ES256").key.jwk, "sub": "spiffe://other/user/eve"}, named("alice")],
+])  # fmt: skip
 def test_a_chain_that_holds(remit, files, keys):
     ended = remit("verify", *files(chain(3), keys=keys), "--json")
     assert ended.status == 0
@@ -59,7 +58,12 @@ def test_a_chain_that_does_not_hold(remit, files, as_json):
 
 
 def test_another_users_key_is_no_anchor_for_alice(remit, files):
-    keys = [{**signer("alice").key.jwk, "sub": "spiffe://remit.local/user/bob"}]
+    ended = remit("verify", *files(chain(1), keys=[named("alice", owner="bob")]), "--json")
+    assert ended.document() == {"valid": False, "code": "chain.anchor", "rule": 5}
+
+
+def test_an_anchor_is_for_its_own_trust_domain(remit, files):
+    keys = [named("alice") | {"sub": "spiffe://other/user/alice"}]
     ended = remit("verify", *files(chain(1), keys=keys), "--json")
     assert ended.document() == {"valid": False, "code": "chain.anchor", "rule": 5}
 
@@ -92,19 +96,43 @@ def test_a_malformed_chain_is_an_invalid_chain(remit, files, raw):
     assert ended.err == ""
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        "text", {}, [], [1], [{"kty": "OKP"}], [{"kty": "RSA", "n": "x", "e": "AQAB"}],
-        [{"kty": "oct", "k": "c2VjcmV0"}], [{**signer("alice").key.jwk, "d": "c2VjcmV0"}],
-        [{**signer("alice").key.jwk, "alg": "HS256"}], [{**signer("alice").key.jwk, "x": "AA"}],
-    ],
-)  # fmt: skip
-def test_a_malformed_key_set_is_the_callers_mistake(remit, files, keys):
+ALICE = named("alice")
+NOBODYS = dict(signer("alice").key.jwk)
+UNUSABLE = {
+    "text": ("text", "not a JWK Set"),
+    "an object": ({}, "not a JWK Set"),
+    "no keys": ([], "not a JWK Set"),
+    "a number": ([1], "key 1 is not an object"),
+    "no point": ([{"kty": "OKP"}], "nothing else"),
+    "kty a list": ([{**ALICE, "kty": ["OKP"]}], "nothing else"),
+    "RSA": ([{"kty": "RSA", "n": "x", "e": "AQAB"}], "nothing else"),
+    "a secret": ([{"kty": "oct", "k": "c2VjcmV0"}], "key 1 is private"),
+    "a private key": ([ALICE, {**ALICE, "d": "c2VjcmV0"}], "key 2 is private"),
+    "another algorithm": ([{**ALICE, "alg": "HS256"}], "another algorithm"),
+    "a short point": ([{**ALICE, "x": "AA"}], "32 bytes"),
+    "nobody's key": ([NOBODYS], "key 1 does not say which user's it is"),
+    "nobody's key among others": ([named("bob"), NOBODYS], "key 2 does not say which user's it is"),
+    "named by kid alone": ([{**NOBODYS, "kid": ALICE["sub"]}], "key 1 does not say which user's it is"),
+    "an agent's key": ([{**NOBODYS, "sub": "spiffe://remit.local/agent/agent-0"}], "does not say which user's"),
+    "sub not an ID": ([{**NOBODYS, "sub": "alice"}], "does not say which user's"),
+    "sub a list": ([{**NOBODYS, "sub": [ALICE["sub"]]}], "does not say which user's"),
+    "one key for two": ([ALICE, named("alice", owner="bob")], "one key stands in it for two users"),
+}
+
+
+@pytest.mark.parametrize(("keys", "why"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_key_set_that_cannot_be_trusted_is_the_callers_mistake(remit, files, keys, why):
     ended = remit("verify", *files(chain(1), keys=keys), "--json")
     assert ended.status == 2
     assert ended.out == ""
     assert "[anchors.invalid]" in ended.err
+    assert why in ended.err
+
+
+def test_a_key_set_is_read_one_way_only(remit, files, tmp_path):
+    arguments = files(chain(1))
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [ALICE]}).replace('"sub"', '"sub": "x", "sub"'))
+    assert "stands twice" in remit("verify", *arguments).err
 
 
 def test_files_that_are_not_there(remit, files, tmp_path):
