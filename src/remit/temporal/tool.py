@@ -2,7 +2,8 @@
 
 - It names the Cedar action, the resource and the credential; the input model is read from the function.
 - The argument reaches the decision as it came, so a malformed one is refused and recorded, not retried.
-- A declared tool does not run on a worker that lacks the plugin: without a grant it refuses.
+- Inside Temporal a declared tool runs for what was decided and for nothing else: not on a worker that lacks the plugin,
+  not called by workflow code, a Nexus handler or another tool, not with arguments that changed after the decision.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel
-from temporalio import activity
+from temporalio import activity, nexus, workflow
+from temporalio.exceptions import ApplicationError
 
 from remit.errors import Denied, Usage
 from remit.temporal._activity import GRANT
@@ -94,8 +96,7 @@ def names_of(functions: Iterable[object]) -> frozenset[str]:
 def _asynchronous(function: Callable[..., Any], declared: Tool) -> Callable[..., Any]:
     @wraps(function)
     async def governed(argument: Any) -> Any:
-        _require_grant(declared)
-        return await function(_value(declared, argument))
+        return await function(_decided(declared, argument))
 
     return governed
 
@@ -103,25 +104,30 @@ def _asynchronous(function: Callable[..., Any], declared: Tool) -> Callable[...,
 def _threaded(function: Callable[..., Any], declared: Tool) -> Callable[..., Any]:
     @wraps(function)
     def governed(argument: Any) -> Any:
-        _require_grant(declared)
-        return function(_value(declared, argument))
+        return function(_decided(declared, argument))
 
     return governed
 
 
-def _value(declared: Tool, argument: Any) -> BaseModel:
+def _decided(declared: Tool, argument: Any) -> BaseModel:
+    """Return the input, if the grant that is here is for exactly this call; outside Temporal there is none to have."""
+    grant = GRANT.get()
+    if grant is None:
+        if activity.in_activity() or workflow.in_workflow() or nexus.in_operation():
+            raise _undecided(f"{declared.name} runs where nobody governs it", code="activity.ungoverned")
+    elif grant.attempt.tool != declared.name or grant.attempt.call != declared.call([argument]):
+        raise _undecided(f"{declared.name} was not decided with these arguments", code="activity.undecided")
     return argument if isinstance(argument, declared.input) else declared.input.model_validate(argument)
 
 
-def _require_grant(declared: Tool) -> None:
-    if activity.in_activity() and GRANT.get() is None:
-        raise to_application_error(
-            Denied(
-                f"{declared.name} runs on a worker that does not govern it",
-                code="activity.ungoverned",
-                next_action="Give the worker's client the RemitPlugin; tools run in its process or threads.",
-            )
+def _undecided(message: str, *, code: str) -> ApplicationError:
+    return to_application_error(
+        Denied(
+            message,
+            code=code,
+            next_action="Have a workflow start it as an activity, on a worker whose client has the RemitPlugin.",
         )
+    )
 
 
 def _input_of(function: Callable[..., Any]) -> tuple[str, type[BaseModel]]:
