@@ -6,6 +6,7 @@
 - What a tool completed before it was told to stop counts. A tool that was told and returns all the same delivers
   nothing unless its chain is live: what it did, it did without authority.
 - A tool that may run once fails once: its failure is final, not tried again.
+- A tool completes here: one that leaves its completion to somebody outside has failed.
 - The release always runs to its end, also when the attempt is cancelled meanwhile.
 """
 
@@ -32,6 +33,7 @@ from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._failure import to_application_error
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
+from remit.temporal._runs import Runs
 from remit.temporal._watch import Beats, Watch
 
 _PATIENCE = 10.0
@@ -66,6 +68,7 @@ class ActivityInbound(ActivityInboundInterceptor):
         next: The interceptor beneath.
         facts: What the worker knows of its activities.
         authority, presenter: Who decides, and who signs for the agent.
+        runs: Tells which execution a run belongs to.
         watch: Seconds between looks at a running attempt's chain.
     """
 
@@ -76,12 +79,14 @@ class ActivityInbound(ActivityInboundInterceptor):
         facts: Facts,
         authority: Authority,
         presenter: Presenter,
+        runs: Runs,
         watch: float,
     ) -> None:
         super().__init__(next)
         self._facts = facts
         self._authority = authority
         self._presenter = presenter
+        self._runs = runs
         self._every = watch
         self._beats: Beats | None = None
 
@@ -106,7 +111,9 @@ class ActivityInbound(ActivityInboundInterceptor):
         try:
             with span("remit.attempt", tool=info.activity_type, attempt=info.attempt):
                 try:
-                    grant = await self._granted(self._attempt(input))
+                    attempt = self._attempt(input)
+                    await self._runs.require(task=attempt.task, run=attempt.run, first_run=attempt.first_run)
+                    grant = await self._granted(attempt)
                 except RemitError as error:
                     raise to_application_error(error, attempt=info.attempt) from None
                 return await self._governed(grant, input, watch)
@@ -188,6 +195,8 @@ class ActivityInbound(ActivityInboundInterceptor):
             _leave(tool)
         elif not tool.cancelled():
             error = tool.exception()
+            if isinstance(error, activity._CompleteAsyncError):
+                error = _elsewhere()
             if error is None and (not told or await watch.live()):
                 return _finished(tool.result(), grant)
             if error is not None and not isinstance(error, CancelledError):
@@ -195,7 +204,8 @@ class ActivityInbound(ActivityInboundInterceptor):
         stopped = watch.stopped if outcome == "cancelled" else await watch.died()
         if stopped is not None:
             return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
-        return _Ended(outcome, code=type(failure).__name__, failure=_clean(failure, grant))
+        code = failure.code if isinstance(failure, RemitError) else type(failure).__name__
+        return _Ended(outcome, code=code, failure=_clean(failure, grant))
 
     def _begun(self, grant: Grant, input: ExecuteActivityInput) -> asyncio.Task[Any]:
         """Begin the tool, in a task of its own: the only place where its credential is to be found."""
@@ -296,6 +306,15 @@ def _clean(error: BaseException, grant: Grant) -> BaseException:
         type=(kept.type if kept else error.code if isinstance(error, RemitError) else "") or type(error).__name__,
         non_retryable=once or (kept is not None and kept.non_retryable),
         next_retry_delay=kept.next_retry_delay if kept else None,
+    )
+
+
+def _elsewhere() -> Refused:
+    """Return what becomes of a tool that leaves its completion to somebody else: its authority ends here."""
+    return Refused(
+        "the tool leaves its result to somebody else; what came later would come without authority",
+        code="activity.async",
+        next_action="Wait for the result in the tool, or let a workflow wait for it.",
     )
 
 

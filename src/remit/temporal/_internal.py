@@ -1,7 +1,7 @@
 """The plugin's own local activities: what a workflow may ask the authority.
 
 - They run only as local activities, started by our own interceptor; nobody can call them by name.
-- Which execution asks is Temporal's word, not an argument.
+- Which execution asks is Temporal's word: the first run that is named is checked against it.
 - A refusal is an answer, recorded in the history and the same on replay; an outage is retried until it is over.
 """
 
@@ -21,6 +21,7 @@ from remit.statements import Status
 from remit.temporal import _names as names
 from remit.temporal._failure import kind_of, to_application_error
 from remit.temporal._parts import Authority, Presenter
+from remit.temporal._runs import Runs
 
 Answer = dict[str, Any]
 _WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
@@ -29,9 +30,10 @@ _WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
 class Internal:
     """The local activities of one worker."""
 
-    def __init__(self, authority: Authority, presenter: Presenter) -> None:
+    def __init__(self, authority: Authority, presenter: Presenter, *, runs: Runs) -> None:
         self._authority = authority
         self._presenter = presenter
+        self._runs = runs
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -68,6 +70,7 @@ class Internal:
         info = activity.info()
 
         async def ask() -> Answer:
+            await self._require(info, first_run)
             await self._authority.adopt(
                 namespace=info.namespace,
                 task=info.workflow_id or "",
@@ -85,6 +88,7 @@ class Internal:
         info = activity.info()
 
         async def ask() -> Answer:
+            await self._require(info, first_run)
             await self._authority.allow(
                 Reference(*chain),
                 namespace=info.namespace,
@@ -102,6 +106,7 @@ class Internal:
         info, reference = activity.info(), Reference(*parent)
 
         async def ask() -> Answer:
+            await self._require(info, first_run)
             chain, _ = await self._authority.describe(reference)
             made = await self._authority.delegate(
                 parent=reference,
@@ -118,6 +123,9 @@ class Internal:
             return {"accepted": True, "delegation": made.delegation, "digest": made.digest}
 
         return await _answer(ask())
+
+    async def _require(self, info: activity.Info, first_run: str) -> None:
+        await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)
 
 
 async def _answer(asked: Awaitable[Answer]) -> Answer:

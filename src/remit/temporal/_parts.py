@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from remit.temporal._names import matches
+from remit.temporal._names import RESERVED, matches
 
 if TYPE_CHECKING:  # workflow code imports this module, and nothing that talks to a server
     from remit.attempt import Admission, Attempt, Grant
@@ -113,4 +113,4 @@ class Facts:
 
     def governs(self, name: str) -> bool:
         """Tell whether an activity or workflow type is governed."""
-        return not matches(name, self.ungoverned)
+        return name.startswith(RESERVED) or not matches(name, self.ungoverned)

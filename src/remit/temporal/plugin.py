@@ -2,7 +2,8 @@
 
 - Give it to `Client.connect`; workers made from that client have it too. Giving it to both does the work once.
 - Without an authority it starts and reads tasks (a command line, a web server); such a process runs no governed worker.
-- A worker refuses to start when one of its activities is neither declared nor listed as ungoverned.
+- A worker refuses to start when something it registers is neither governed nor listed as ungoverned, or when what
+  governs it was removed by another plugin.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from remit.temporal._activity import ActivityInbound
 from remit.temporal._client import ClientInterceptor
 from remit.temporal._internal import Internal
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
+from remit.temporal._registered import check
+from remit.temporal._runs import Runs
 from remit.temporal._workflow import Inbound
 from remit.temporal.tool import declared_by
 
@@ -98,13 +101,13 @@ class RemitPlugin(SimplePlugin):
         if isinstance(runner, SandboxedWorkflowRunner):
             config["workflow_runner"] = _passing(runner)
         present = list(config.get("interceptors") or [])
-        if self._parts is None or any(isinstance(one, WorkerInterceptor) for one in present):
+        if self._parts is None or any(isinstance(one, Governing) for one in present):
             return config
         activities = list(config.get("activities") or [])
-        facts = self._facts(activities)
-        _check(activities, facts)
-        config["activities"] = [*activities, *Internal(*self._parts).activities]
-        config["interceptors"] = [WorkerInterceptor(facts, self._parts, watch=self._watch), *present]
+        facts, runs = self._facts(activities), Runs(config["client"])
+        check(config, facts)
+        config["activities"] = [*activities, *Internal(*self._parts, runs=runs).activities]
+        config["interceptors"] = [Governing(facts, self._parts, runs=runs, watch=self._watch), *present]
         # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.
         for option in ("max_heartbeat_throttle_interval", "default_heartbeat_throttle_interval"):
             usual: Any = config.get(option)
@@ -115,23 +118,29 @@ class RemitPlugin(SimplePlugin):
         """Replay with the same interceptors; nothing is asked and nothing is run."""
         present = list(config.get("interceptors") or [])
         if not any(isinstance(one, WorkerInterceptor) for one in present):
-            config["interceptors"] = [WorkerInterceptor(self._facts(()), None, watch=self._watch), *present]
+            config["interceptors"] = [WorkerInterceptor(self._facts(())), *present]
         runner = config.get("workflow_runner")
         if isinstance(runner, SandboxedWorkflowRunner):
             config["workflow_runner"] = _passing(runner)
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
-        """Check once more before the worker runs: other plugins may have added activities."""
+        """Check once more before the worker runs: other plugins may have added activities, or removed what governs."""
         config = worker.config(active_config=True)
-        governed = [one for one in config.get("interceptors") or [] if isinstance(one, WorkerInterceptor)]
-        if not governed:
+        governing = [one for one in config.get("interceptors") or [] if isinstance(one, Governing)]
+        if self._parts is None and not governing:
             raise Usage(
                 "a worker needs an authority and a presenter",
                 code="plugin.no-authority",
                 next_action="Give them to the RemitPlugin, or use a client without it.",
             )
-        _check(config.get("activities") or [], governed[0].facts)
+        if not governing:
+            raise Usage(
+                "another plugin removed the interceptor that governs this worker",
+                code="plugin.removed",
+                next_action="Have that plugin add to the worker's interceptors, not replace them.",
+            )
+        check(config, governing[0].facts)
         await next(worker)
 
     def _facts(self, activities: Iterable[object]) -> Facts:
@@ -140,24 +149,36 @@ class RemitPlugin(SimplePlugin):
 
 
 class WorkerInterceptor(Interceptor):
-    """Governs one worker."""
+    """Governs the workflows of a worker, or replays them."""
 
-    def __init__(self, facts: Facts, parts: tuple[Authority, Presenter] | None, *, watch: float) -> None:
+    def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self._parts = parts
-        self._watch = watch
         self._workflow = type("RemitInbound", (Inbound,), {"facts": facts, "__doc__": Inbound.__doc__})
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        """Wrap one attempt."""
-        if self._parts is None:
-            return next
-        authority, presenter = self._parts
-        return ActivityInbound(next, facts=self.facts, authority=authority, presenter=presenter, watch=self._watch)
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
         """Wrap every workflow."""
         return self._workflow
+
+
+class Governing(WorkerInterceptor):
+    """Governs one worker."""
+
+    def __init__(self, facts: Facts, parts: tuple[Authority, Presenter], *, runs: Runs, watch: float) -> None:
+        super().__init__(facts)
+        self._authority, self._presenter = parts
+        self._runs = runs
+        self._watch = watch
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap one attempt."""
+        return ActivityInbound(
+            next,
+            facts=self.facts,
+            authority=self._authority,
+            presenter=self._presenter,
+            runs=self._runs,
+            watch=self._watch,
+        )
 
 
 def _require_complete(tool: Describes) -> None:
@@ -173,31 +194,6 @@ def _require_complete(tool: Describes) -> None:
             code="tool.declaration",
             next_action="Use remit.tool.Tool, or give it every member of remit.temporal's Describes.",
         )
-
-
-def _check(activities: Iterable[Callable[..., Any]], facts: Facts) -> None:
-    """Refuse activities that nobody would govern.
-
-    Raises:
-        Usage: ``activity.reserved`` or ``activity.undeclared``.
-    """
-    for one in activities:
-        defined = getattr(one, "__temporal_activity_definition", None)
-        name = getattr(defined, "name", None)
-        if not name or (name in names.INTERNAL and isinstance(getattr(one, "__self__", None), Internal)):
-            continue  # a dynamic activity has no name; each call of it is judged by its own
-        if name.startswith(names.RESERVED):
-            raise Usage(
-                f"the activity {name!r} has a name of Remit's own",
-                code="activity.reserved",
-                next_action="Rename it: names that begin with 'remit.' are reserved.",
-            )
-        if facts.governs(name) and name not in facts.tools:
-            raise Usage(
-                f"the activity {name!r} declares no action, and is not listed as ungoverned",
-                code="activity.undeclared",
-                next_action="Declare it with @remit.temporal.tool, or give its name to RemitPlugin(ungoverned=…).",
-            )
 
 
 def _passing(runner: SandboxedWorkflowRunner) -> SandboxedWorkflowRunner:

@@ -1,0 +1,79 @@
+"""What a worker registers: governed, listed as ungoverned, or the worker does not start.
+
+- A type is one or the other, never both: a pattern that covers a declared tool would ungovern it unseen.
+- A governed activity runs on the event loop or in a thread: no credential and no stop reaches another process.
+- A Nexus service is served outside any attempt, so it is listed as ungoverned; the tools it calls refuse to run.
+- A dynamic activity has no name; each call of it is judged by its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import nexusrpc
+from temporalio.worker import WorkerConfig
+
+from remit.errors import Usage
+from remit.temporal import _names as names
+from remit.temporal._internal import Internal
+from remit.temporal._parts import Facts
+
+
+def check(config: WorkerConfig, facts: Facts) -> None:
+    """Refuse what nobody would govern.
+
+    Raises:
+        Usage: ``activity.ambiguous``, ``activity.undeclared``, ``activity.reserved``, ``activity.process`` or
+            ``nexus.ungoverned``.
+    """
+    for name in facts.tools:
+        if not facts.governs(name):
+            raise Usage(
+                f"the tool {name!r} is declared, and also listed as ungoverned",
+                code="activity.ambiguous",
+                next_action="Write the names in RemitPlugin(ungoverned=…) so that none covers a tool.",
+            )
+    for one in config.get("activities") or ():
+        _check_activity(one, facts, config.get("activity_executor"))
+    for service in _services(config):
+        if facts.governs(service):
+            raise Usage(
+                f"the Nexus service {service!r} is not listed as ungoverned",
+                code="nexus.ungoverned",
+                next_action="Its operations carry no delegation: list it in RemitPlugin(ungoverned=…), or leave it.",
+            )
+
+
+def _check_activity(one: Callable[..., Any], facts: Facts, executor: Executor | None) -> None:
+    defined = getattr(one, "__temporal_activity_definition", None)
+    name = getattr(defined, "name", None)
+    if not name or (name in names.INTERNAL and isinstance(getattr(one, "__self__", None), Internal)):
+        return
+    if name.startswith(names.RESERVED):
+        raise Usage(
+            f"the activity {name!r} has a name of Remit's own",
+            code="activity.reserved",
+            next_action="Rename it: names that begin with 'remit.' are reserved.",
+        )
+    if not facts.governs(name):
+        return
+    if name not in facts.tools:
+        raise Usage(
+            f"the activity {name!r} declares no action, and is not listed as ungoverned",
+            code="activity.undeclared",
+            next_action="Declare it with @remit.temporal.tool, or give its name to RemitPlugin(ungoverned=…).",
+        )
+    if not getattr(defined, "is_async", False) and executor and not isinstance(executor, ThreadPoolExecutor):
+        raise Usage(
+            f"the tool {name!r} would run in another process, out of reach of its credential and of a stop",
+            code="activity.process",
+            next_action="Give the worker a ThreadPoolExecutor, or make the tool asynchronous.",
+        )
+
+
+def _services(config: WorkerConfig) -> Iterator[str]:
+    for handler in config.get("nexus_service_handlers") or ():
+        defined = nexusrpc.get_service_definition(type(handler))
+        yield defined.name if defined else type(handler).__name__
