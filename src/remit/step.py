@@ -77,8 +77,8 @@ def request_id(binding: str, step: int) -> str:
 def shown(value: Any) -> str:
     """Return JSON a person can be shown: one line of printable left-to-right text, safe inside a code fence.
 
-    Control characters, bidirectional controls, right-to-left letters and backticks appear as JSON escapes, so
-    what is read is in the order it is signed. For display only: digests are over the raw value.
+    Control and invisible characters, bidirectional controls, right-to-left letters, marks and backticks appear as JSON
+    escapes, so what is read is all there is, in the order it is signed. For display only: digests are over raw values.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)
@@ -87,13 +87,18 @@ def shown(value: Any) -> str:
     return "".join(character if _plain(character) else _escaped(character) for character in text)
 
 
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+"""Letters and symbols that draw nothing."""
+
+
 def _plain(character: str) -> bool:
     if character.isascii():
         return character.isprintable() and character != "`"
-    # Combining marks and joined letters draw over their neighbours; right-to-left letters reorder them.
+    # Marks draw over their neighbours or, like variation selectors, not at all; right-to-left letters reorder them.
     return (
         character.isprintable()
-        and not unicodedata.combining(character)
+        and character not in _BLANK
+        and not unicodedata.category(character).startswith("M")
         and unicodedata.bidirectional(character) not in {"R", "AL", "AN"}
     )
 

@@ -3,7 +3,7 @@
 - `action` is a Cedar action, `resource` names the Cedar entity it touches, `credential` the profile it needs.
 - The input model is the contract: arguments that do not fit it are refused before anything is decided.
 - `once` is for what must not happen twice: an attempt that may have begun it is never repeated by itself.
-- A `Call` made here is exactly what is decided, approved, digested and run.
+- A `Call` made here is exactly what is decided, approved, digested and run: read back, its input is the same input.
 """
 
 from __future__ import annotations
@@ -55,10 +55,21 @@ class Tool:
                 code="tool.input",
                 next_action=f"Its fields are: {', '.join(self.input.model_fields)}.",
             ) from None
-        return Call(
-            action=self.action,
-            resource=self.resource(value),
-            input=value.model_dump(mode="json", exclude_none=True),
+        return Call(action=self.action, resource=self.resource(value), input=self._whole(value))
+
+    def _whole(self, value: BaseModel) -> dict[str, Any]:
+        """Return the JSON that says everything about an input: a person approves it, and a digest binds it."""
+        for brief in (True, False):
+            try:
+                said = value.model_dump(mode="json", exclude_none=brief, by_alias=True)
+                if self.input.model_validate(said) == value:
+                    return value.model_dump(mode="json", exclude_none=brief)
+            except ValueError:
+                continue
+        raise Refused(
+            f"{self.name}: the input cannot be shown whole",
+            code="tool.input",
+            next_action=f"Give {self.input.__name__} only fields that JSON carries, none hidden or left out of it.",
         )
 
 
