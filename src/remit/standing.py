@@ -130,11 +130,12 @@ class Standing:
                 *(
                     self._delegation(links[subject], epoch=epoch)
                     if subject in links
-                    else self.principal(people[subject], epoch=epoch)
+                    else self._principal(people[subject], epoch=epoch)
                     for subject in missing
                 )
             )
-            seen.statuses.update(zip(missing, found, strict=True))
+            for subject, (status, barred) in zip(missing, found, strict=True):
+                seen.statuses[subject], seen.barred[subject] = status, barred
         now = self._clock()
         points = []
         for subject in wanted:
@@ -171,19 +172,28 @@ class Standing:
 
     async def principal(self, principal: Principal, *, epoch: str) -> Status:
         """Return the standing of one principal."""
+        return (await self._principal(principal, epoch=epoch))[0]
+
+    async def spoke(self, principal: Principal, *, at: int, epoch: str) -> Status:
+        """Return the standing of a principal for what it signed at this second.
+
+        What it signed until it was reinstated after a revocation stays dead: nobody knows whose hand it was.
+        """
+        status, until = await self._principal(principal, epoch=epoch)
+        return Status.REVOKED if status is Status.LIVE and at <= until else status
+
+    async def _principal(self, principal: Principal, *, epoch: str) -> tuple[Status, int]:
+        """Return the standing of a principal, and until when what it did before stays dead; 0: nothing does."""
         statements = await self._told(principal, self._registry.principal(principal), links=(), epoch=epoch)
         if statements is None:
-            return Status.REVOKED
-        status, barred = fold_principal(statements, overrules=self._overrules)
-        if barred:
-            self._under(epoch).barred[principal.spiffe_id] = barred
-        return status
+            return Status.REVOKED, 0
+        return fold_principal(statements, overrules=self._overrules)
 
-    async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> Status:
+    async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> tuple[Status, int]:
         leaf = links[-1]
         subject = DelegationSubject(jti=leaf.jti, iss=leaf.iss)
         statements = await self._told(subject, self._registry.delegation(leaf.jti), links=links, epoch=epoch)
-        return Status.REVOKED if statements is None else fold(statements, overrules=self._overrules)
+        return Status.REVOKED if statements is None else fold(statements, overrules=self._overrules), 0
 
     def _overrules(self, later: Principal, _earlier: Principal) -> bool:
         return self._stops(later)
