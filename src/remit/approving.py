@@ -1,9 +1,11 @@
 """Approving: which of the decisions that were sent count for a step.
 
 - A decision counts by its signature, for exactly this request and binding, within its time.
-- Its signer must be live, must not be the root human nor anyone in the chain, and Cedar must permit `approve` now.
+- Its signer must be live and not have been revoked since, must not be the root human nor anyone in the chain, nor hold
+  a key of it, and Cedar must permit `approve` now.
 - Approvers are distinct by principal and by key; one person counts once.
 - An approval is consumed in the registry for one step of one run before anything is minted.
+- A rejection is recorded in the registry before it is acknowledged: no reset of the workflow undoes it.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from remit import jose
 from remit.approvals import TYP as APPROVAL
 from remit.approvals import Approval, check, distinct, rejection
 from remit.attempt import Admission
+from remit.delegation import TYP as DELEGATION
 from remit.errors import Held, InvalidDocument, NotLive, Refused, Rejected, RemitError
 from remit.policy import Approvals
+from remit.principals import Principal
 from remit.statements import Status
 
 if TYPE_CHECKING:
@@ -72,6 +76,10 @@ class Approving:
         approval = Approval.from_claims(jose.verify(token, typ=APPROVAL, key=key))
         if approval.iss != signer:
             raise InvalidDocument("the approval is not its signer's", code="approval.issuer")
+        if not bound:
+            raise InvalidDocument("no step of this task waits for this decision", code="approval.no-request")
+        if key.kid in _keys(chain):
+            raise InvalidDocument("the approver's key is part of the task", code="approval.four-eyes")
         check(
             approval,
             request=request,
@@ -81,9 +89,13 @@ class Approving:
             principals=chain.principals,
             now=int(self._clock()),
         )
-        status = await self._standing.principal(signer, epoch=epoch)
+        status = await self._standing.spoke(signer, at=approval.iat, epoch=epoch)
         if status is not Status.LIVE:
-            raise NotLive(f"{signer.short} is {status.value}", status=status.value, subject=signer.spiffe_id)
+            raise NotLive(
+                f"{signer.short} is {status.value}, or was after it decided",
+                status=status.value,
+                subject=signer.spiffe_id,
+            )
         verdict = self._policy.may_approve(approver=signer, requester=chain.root, approvers=approvers)
         if verdict.decision != "permit":
             raise Refused(
@@ -118,6 +130,10 @@ class Approving:
             self._audit.append({**told, "outcome": "refused", "code": error.code, "message": error.message})
             return Admission(accepted=False, code=error.code, message=error.message)
         decision, approver = one.approval.decision, one.approval.iss.spiffe_id
+        if decision == "reject":
+            await self._registry.reject_request(
+                one.approval.request, binding=one.approval.binding, approval=one.approval.jti, by=approver
+            )
         self._audit.append({**told, "outcome": decision, "approval": one.approval.jti, "by": approver})
         return Admission(accepted=True, decision=decision, approver=approver)
 
@@ -134,8 +150,10 @@ class Approving:
         """Return the approvals of an attempt that hold, one per person and key, and why others do not.
 
         Raises:
-            Rejected: One of them is a valid no; a no wins over any yes.
+            Rejected: One of them is a valid no, or there was one before; a no wins over any yes.
         """
+        if (by := await self._registry.rejected_by(request, binding=bound)) is not None:
+            raise Rejected(f"{Principal.parse(by).short} rejected {attempt.call.action} on {attempt.call.resource}")
         held: list[Approved] = []
         refused: list[RemitError] = []
         for token in attempt.approvals[:MOST]:
@@ -177,3 +195,8 @@ class Approving:
                     code="approval.used",
                     next_action="Ask for a new approval.",
                 )
+
+
+def _keys(chain: Chain) -> frozenset[str]:
+    """Return the ids of the keys that signed a chain, and of the one that may sign its next link."""
+    return frozenset({chain.key.kid, *(jose.peek_kid(token, typ=DELEGATION) for token in chain.jws)})

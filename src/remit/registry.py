@@ -15,7 +15,8 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     runs/<delegation>                       {"tasks": {<workflow id>: <first run id> | null}}
     statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
     confirmed/<SHA-256, base32>             {"permitted"}    statements the authority found permitted
-    approvals/<approval>                    {"binding", "run", "step"}
+    approvals/<approval>                    {"binding", "run", "step"}    used up
+    approvals/<SHA-256, base32>             {"rejected", "by"}            a request that was rejected
     once/<step>                             see `remit.doing`
     budget/<root>                           see `remit.ledger`
 
@@ -28,7 +29,7 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,7 +39,7 @@ from remit.chain import chain_digest
 from remit.delegation import MAX_LINKS, Reference
 from remit.errors import Held, InvalidDocument, Refused
 from remit.live import Live
-from remit.principals import Principal
+from remit.principals import SAFE_NAME, Principal
 from remit.statements import Subject
 from remit.vault import Documents, Shared, Vault
 from remit.vault.paths import join
@@ -269,12 +270,14 @@ class Registry:
     async def stated(self, subject: Subject, jti: str) -> str | None:
         """Return one statement about a subject, unverified; None when it was not made."""
         record = await self._documents.get(join(_statements(subject), jti))
-        return None if record is None else str(record["jws"])
+        return None if record is None else _signed(record)
 
     async def statements(self, subject: Subject) -> list[str]:
         """Return all statements about a subject, unverified, in no particular order."""
         folder = _statements(subject)
-        found = (self._statement(join(folder, name)) for name in await self._documents.names(folder))
+        # A statement's name is a UUID. Whoever may write here may write other names too; those say nothing.
+        names = [name for name in await self._documents.names(folder) if SAFE_NAME.fullmatch(name)]
+        found = (self._statement(join(folder, name)) for name in names)
         return list(await asyncio.gather(*found))
 
     async def _statement(self, path: str) -> str:
@@ -284,7 +287,7 @@ class Registry:
         if record is None:
             # Listed but not readable: somebody deleted a statement. What it said is unknown, so nothing goes on.
             raise Held(f"a statement is missing: {path}", code="registry.damaged", next_action="Restore OpenBao.")
-        jws = str(record["jws"])
+        jws = _signed(record)
         _keep(self._statements, path, jws)
         return jws
 
@@ -301,6 +304,17 @@ class Registry:
         path, record = join("approvals", jti), {"binding": binding, "run": run, "step": step}
         return await self._documents.create(path, record) or await self._documents.get(path) == record
 
+    async def reject_request(self, request: str, *, binding: str, approval: str, by: str) -> None:
+        """Record that a request was rejected: it stays so, whatever the workflow that asked remembers of it."""
+        await self._documents.create(
+            join("approvals", _digest(f"{request}.{binding}")), {"rejected": approval, "by": by}
+        )
+
+    async def rejected_by(self, request: str, *, binding: str) -> str | None:
+        """Return who rejected a request (SPIFFE ID), None when nobody did."""
+        record = await self._documents.get(join("approvals", _digest(f"{request}.{binding}")))
+        return None if record is None else str(record["by"])
+
 
 def key_name(kid: str) -> str | None:
     """Return a thumbprint as a name that may stand in a path; None when it is no SHA-256 thumbprint."""
@@ -309,6 +323,12 @@ def key_name(kid: str) -> str | None:
     except ValueError:
         return None
     return base64.b32encode(raw).decode().rstrip("=").lower() if len(raw) == 32 else None
+
+
+def _signed(record: Mapping[str, Any]) -> str:
+    """Return the document of a record; of one that holds none nothing, which no signature makes valid."""
+    jws = record.get("jws")
+    return jws if isinstance(jws, str) else ""
 
 
 def _digest(jws: str) -> str:
