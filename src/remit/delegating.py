@@ -18,6 +18,7 @@ from remit.delegation import Delegation, Reference, Scope, check_grantable
 from remit.errors import Denied, Refused
 from remit.policy import RunContext
 from remit.principals import Principal
+from remit.statements import Status
 
 if TYPE_CHECKING:
     from remit.audit import AuditLog
@@ -143,10 +144,16 @@ class Delegating:
         """Let a waiting task go on under a fresh delegation: the same human, agent and purpose, made for this task.
 
         Raises:
-            Refused: ``resume.different`` or any reason the fresh chain is no authority now.
+            Refused: ``resume.not-waiting``, ``resume.different`` or any reason the fresh chain is no authority now.
         """
         epoch = await self._standing.epoch()
         before = await self._chains.load(old, epoch=epoch, timely=False)
+        if all(point.status is Status.LIVE for point in await self._standing.of(before, epoch=epoch)):
+            raise Refused(
+                "this task does not wait for a delegation: the one it has is live",
+                code="resume.not-waiting",
+                next_action="Revoke or suspend it first, or let it expire.",
+            )
         after = await self._chains.load(new, epoch=epoch)
         await self._standing.require_live(after, epoch=epoch)
         if (before.root, before.agent, before.leaf.purpose) != (after.root, after.agent, after.leaf.purpose):
