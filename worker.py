@@ -41,7 +41,7 @@ async def main() -> None:
         services = {name: service.url for name, service in parts.catalogue.services.items()}
         tools = [sql.query, publish.publish, http.requests(services)]
         announce(settings.home, names_of(tools))
-        client = await temporal_client(settings, plugins=[plugin])
+        client = await temporal_client(settings, vault=parts.vault, plugins=[plugin])
         own = [*Revocations(parts).activities, Reconciling(parts).reconcile]
         async with Worker(
             client,

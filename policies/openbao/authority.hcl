@@ -16,6 +16,16 @@ path "transit/sign/remit-token" {
 path "transit/keys/remit-authority" { capabilities = ["read"] }
 path "transit/keys/remit-token"     { capabilities = ["read"] }
 
+# Payloads: a fresh key to encrypt with, and the keys others were encrypted with.
+path "transit/datakey/plaintext/remit-payloads" {
+  capabilities      = ["update"]
+  denied_parameters = { "*" = [] }
+}
+path "transit/decrypt/remit-payloads" {
+  capabilities       = ["update"]
+  allowed_parameters = { "ciphertext" = [], "batch_input" = [] }
+}
+
 path "remit/data/*"             { capabilities = ["read"] }
 path "remit/metadata/*"         { capabilities = ["list"] }
 path "remit/data/delegations/*" { capabilities = ["create", "read"] }

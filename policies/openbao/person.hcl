@@ -11,6 +11,12 @@ path "transit/sign/{{identity.entity.id}}" {
 }
 path "transit/keys/{{identity.entity.id}}" { capabilities = ["read"] }
 
+# A fresh key to encrypt payloads with; reading what was encrypted takes more, reader.hcl.
+path "transit/datakey/plaintext/remit-payloads" {
+  capabilities      = ["update"]
+  denied_parameters = { "*" = [] }
+}
+
 path "remit/data/*"             { capabilities = ["read"] }
 path "remit/metadata/*"         { capabilities = ["list"] }
 path "remit/data/delegations/*" { capabilities = ["create", "read"] }

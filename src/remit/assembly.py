@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from remit.vault import JwtLogin, Login, TransitSigner, Vault
 
 if TYPE_CHECKING:
     from temporalio.client import Client, Plugin
+    from temporalio.converter import DataConverter
 
 PENDING_SECONDS = 5.0
 """Between tries to destroy leases that are pending."""
@@ -136,9 +137,17 @@ async def _destroy_pending(authority: Authority) -> None:
 
 
 async def temporal_client(
-    settings: Settings, *, plugins: Sequence[Plugin] = (), interceptors: Sequence[Any] = ()
+    settings: Settings,
+    *,
+    vault: Vault | Callable[[], Vault] | None = None,
+    plugins: Sequence[Plugin] = (),
+    interceptors: Sequence[Any] = (),
 ) -> Client:
     """Connect to Temporal as its standard client configuration says.
+
+    Args:
+        vault: The session payloads are encrypted and read with, or what returns it. Without one the client reads
+            nothing that is encrypted, and where payloads are to be encrypted it sends none.
 
     Raises:
         Held: ``temporal.unreachable``.
@@ -156,10 +165,30 @@ async def temporal_client(
     # Outermost, so that the spans of an attempt belong to the span of its activity.
     tracing = [TracingInterceptor()] if telemetry.recording() else []
     try:
-        return await Client.connect(**{**options, "plugins": list(plugins), "interceptors": [*tracing, *interceptors]})  # type: ignore[arg-type]
+        return await Client.connect(
+            **{  # type: ignore[arg-type]
+                **options,
+                "data_converter": _converter(settings, vault),
+                "plugins": list(plugins),
+                "interceptors": [*tracing, *interceptors],
+            }
+        )
     except RuntimeError as error:
         raise Held(
             f"Temporal at {options['target_host']} does not answer",
             code="temporal.unreachable",
             next_action="Start the stack with `remit dev`, or look at Temporal's client configuration.",
         ) from error
+
+
+def _converter(settings: Settings, vault: Vault | Callable[[], Vault] | None) -> DataConverter:
+    """Return what converts payloads: the one place where the setting is looked at."""
+    from temporalio.converter import DataConverter
+
+    from remit import codec
+    from remit.vault.datakeys import DataKeys
+
+    keys = None if vault is None else DataKeys((lambda: vault) if isinstance(vault, Vault) else vault)
+    if settings.encrypt:
+        return codec.sealing(keys)
+    return DataConverter.default if keys is None else codec.reading(keys)

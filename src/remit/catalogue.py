@@ -152,6 +152,8 @@ class CredentialProfile(_Entry):
 class Catalogue(_Entry):
     """Everything Cedar can be asked about, and what can be minted.
 
+    `readers` are the people who may read encrypted payloads; nobody, unless they are named.
+
     Raises:
         Usage: ``catalogue.invalid`` from `parse` and `load`; ``catalogue.unknown`` from the look-ups.
     """
@@ -160,6 +162,7 @@ class Catalogue(_Entry):
     tenant: Name
     roles: tuple[Name, ...]
     people: Mapping[PrincipalName, Person]
+    readers: tuple[PrincipalName, ...] = ()
     agents: Mapping[PrincipalName, Agent]
     spaces: Mapping[Name, Space]
     datasets: Mapping[Name, Resource] = {}
@@ -197,6 +200,9 @@ class Catalogue(_Entry):
                 for role in holder.roles:
                     if role not in self.roles:
                         yield f"{kind}.{name}: there is no role {role!r}{_hint(role, self.roles)}"
+        for name in self.readers:
+            if name not in self.people:
+                yield f"readers: there is no person {name!r}{_hint(name, self.people)}"
         for kind, resources in (("datasets", self.datasets), ("services", self.services), ("models", self.models)):
             for name, resource in resources.items():
                 if resource.space not in self.spaces:

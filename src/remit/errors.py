@@ -19,6 +19,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+HELD = "held:"
+"""Begins the type of a failure in Temporal that says no more than that something needed did not answer."""
+
 
 class RemitError(Exception):
     """Base of the tree.

@@ -130,7 +130,7 @@ async def _described(client: Client, task: str) -> Execution | None:
         return None
     try:
         view: dict[str, Any] = await handle.query(names.VIEW, result_type=dict[str, Any], rpc_timeout=QUERY)
-    except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError):
+    except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError, Refused):  # Refused: may not read payloads
         return found
     return replace(found, state=str(view.get("state") or ""))
 

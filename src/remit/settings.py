@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """How often a running step looks whether its chain is still live, besides being told."""
     reap_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """How often what was left behind is looked for and ended."""
+    encrypt: bool = False
+    """Whether what Temporal stores of tasks (inputs, results, signals, failures) is encrypted (decision 0021)."""
     temporal_config: Path | None = None
     """A Temporal client configuration file; default: where Temporal's tools look."""
     services: dict[str, str] = Field(default_factory=dict)

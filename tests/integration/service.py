@@ -40,7 +40,7 @@ async def serving(settings: Settings, *, service: str = "http://127.0.0.1:1") ->
         )
         tools = [sql.query, publish.publish, http.requests({"status-page": service})]
         async with Worker(
-            await temporal_client(settings, plugins=[plugin]),
+            await temporal_client(settings, vault=parts.vault, plugins=[plugin]),
             task_queue=settings.task_queue,
             workflows=[AgentTask, Revocation],
             activities=[plan.Planning(names_of(tools)).propose, *Revocations(parts).activities, *tools],

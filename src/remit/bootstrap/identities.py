@@ -17,7 +17,7 @@ from remit.catalogue import Catalogue
 from remit.errors import Held
 from remit.principals import Principal
 from remit.registry import PrincipalRecord, Registry
-from remit.vault import transit
+from remit.vault import datakeys, transit
 from remit.vault.paths import join, under
 
 STEP_KEY = "remit-authority"
@@ -45,13 +45,15 @@ def members(catalogue: Catalogue, *, people_mounts: tuple[str, ...]) -> dict[Pri
     for name in catalogue.people:
         person = Principal(domain, "user", name)
         aliases = dict.fromkeys(people_mounts, name)
-        found[person] = Member(f"user-{name}", person.spiffe_id, ("remit-person", "remit-revoke"), aliases)
+        reader = ("remit-reader",) if name in catalogue.readers else ()
+        policies: tuple[str, ...] = ("remit-person", *reader, "remit-revoke")  # as OpenBao sorts them
+        found[person] = Member(f"user-{name}", person.spiffe_id, policies, aliases)
     for name in catalogue.agents:
         agent = Principal(domain, "agent", name)
         aliases = {"remit-workload": agent.spiffe_id}
         found[agent] = Member(f"agent-{name}", agent.spiffe_id, ("remit-agent",), aliases)
     authority = f"spiffe://{domain}/authority"
-    policies = ("remit-authority", "remit-reap", "remit-revoke")  # as OpenBao sorts them
+    policies = ("remit-authority", "remit-reap", "remit-revoke")
     found[None] = Member("remit-authority", authority, policies, {"remit-workload": authority})
     return found
 
@@ -67,7 +69,8 @@ async def apply(wanted: Wanted, catalogue: Catalogue, *, accessors: Mapping[str,
     if await registry.documents.get("epoch") is None:
         await registry.raise_epoch()
         wanted.changed.append("registry")
-    await asyncio.gather(_key(wanted, STEP_KEY, "ed25519"), _key(wanted, TOKEN_KEY, "ecdsa-p256"))
+    own = {STEP_KEY: "ed25519", TOKEN_KEY: "ecdsa-p256", datakeys.NAME: "aes256-gcm96"}
+    await asyncio.gather(*(_key(wanted, name, kind) for name, kind in own.items()))
     everyone = members(catalogue, people_mounts=mounts)
     await asyncio.gather(*(_member(wanted, registry, who, member, accessors) for who, member in everyone.items()))
     known = {f"{who.kind}/{who.name}" for who in everyone if who is not None}

@@ -1,6 +1,6 @@
 """OpenBao policies: the HCL files of the policy folder, and one for each credential profile.
 
-- ``remit-authority``, ``remit-person``, ``remit-agent``: as they stand in ``openbao/*.hcl``.
+- ``remit-authority``, ``remit-person``, ``remit-reader``, ``remit-agent``: as they stand in ``openbao/*.hcl``.
 - ``step-<role>``: ``step.hcl`` for each credential role; a role names exactly one path.
 - ``remit-revoke``: ``revoke.hcl``, with its last rule for each mount that mints.
 - ``remit-reap``: ``reap.hcl``, with its last two rules for each path that mints and each database mount.
@@ -17,7 +17,7 @@ from remit.errors import Usage
 from remit.reaping.sweep import ROLE as SWEEP
 from remit.vault.paths import checked
 
-FIXED = ("authority", "person", "agent")
+FIXED = ("authority", "person", "reader", "agent")
 
 
 def texts(folder: Path, catalogue: Catalogue) -> dict[str, str]:

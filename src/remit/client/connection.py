@@ -156,7 +156,9 @@ class Connection:
                 try:
                     async with asyncio.timeout(CONNECT_SECONDS):
                         self._temporal = await temporal_client(
-                            self.settings, plugins=[RemitPlugin(ungoverned=[cascade.WORKFLOW])]
+                            self.settings,
+                            vault=lambda: self.vault,
+                            plugins=[RemitPlugin(ungoverned=[cascade.WORKFLOW])],
                         )
                 except (TimeoutError, OSError):
                     raise unreachable() from None

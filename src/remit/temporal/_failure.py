@@ -22,7 +22,7 @@ from temporalio.exceptions import (
     TimeoutError,
 )
 
-from remit.errors import Held, NeedsApproval, NotLive, RemitError
+from remit.errors import HELD, Held, NeedsApproval, NotLive, RemitError
 
 
 def kind_of(error: RemitError) -> str:
@@ -54,6 +54,10 @@ def facts_of(error: BaseException | None) -> tuple[str, Mapping[str, Any]]:
     seen = 0
     while error is not None and seen < 8:
         if isinstance(error, ApplicationError):
+            if error.type and error.type.startswith(HELD) and not error.details:
+                # Without OpenBao nothing can be encrypted, so such a failure has no facts (remit.codec).
+                code = error.type.removeprefix(HELD)
+                return Held.__name__, {"remit": Held.__name__, "code": code, "message": error.message}
             found = error.details[0] if error.details else None
             if isinstance(found, dict) and isinstance(found.get("remit"), str):
                 return found["remit"], found

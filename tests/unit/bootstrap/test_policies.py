@@ -29,6 +29,7 @@ def test_one_policy_for_each_role_and_the_service_s_own(catalogue: Catalogue) ->
     assert set(texts) == {
         "remit-authority",
         "remit-person",
+        "remit-reader",
         "remit-agent",
         "remit-revoke",
         "remit-reap",
