@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from remit.cli import checks, decisions, explaining, people, policies, stack, stops, tasks, verifying, watching
+from remit.cli import checks, codec, decisions, explaining, people, policies, stack, stops, tasks, verifying, watching
 from remit.cli.options import BEFORE, Before
 from remit.errors import RemitError
 
@@ -28,7 +28,7 @@ _PANELS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("Tasks", (people.login, tasks.submit, tasks.tasks, tasks.show, watching.watch, tasks.resume)),
     ("Decisions", (decisions.approvals, decisions.approve, decisions.reject)),
     ("Stopping", (stops.revoke, stops.suspend, stops.reinstate, stops.delegations)),
-    ("Evidence", (explaining.explain, verifying.verify)),
+    ("Evidence", (explaining.explain, verifying.verify, codec.codec)),
 )
 
 app = typer.Typer(

@@ -12,6 +12,7 @@ from remit.errors import Denied, Held, RemitError, Usage
 COMMANDS = {
     "dev", "stop", "demo", "status", "login", "submit", "tasks", "show", "watch", "approvals", "approve", "reject",
     "revoke", "suspend", "reinstate", "resume", "delegations", "explain", "verify", "policy", "doctor", "bootstrap",
+    "codec",
 }  # fmt: skip
 
 
