@@ -117,10 +117,11 @@ def verify_chain(
     """
     _check_sizes(links)  # rule 1
     key = _anchor(links[0], anchors)  # rules 1 to 5: the root's key
-    kids = {key.kid}
+    seen: set[object] = {key.kid}
     chain: list[Delegation] = []
     for at, token in enumerate(links):
         link = Delegation.from_claims(jose.verify(token, typ=TYP, key=key))  # rules 1 to 8, 9 to 12 of a link alone
+        following = jose.public_key(link.key)  # rule 5, the next link's key
         if now is not None:
             _check_link_time(link, now)  # rule 9, the clock
         if at == 0:
@@ -128,12 +129,9 @@ def verify_chain(
         else:
             _check_parent_hash(link, links[at - 1])  # rule 10
             narrows(chain[-1], link, groups)  # rules 9 to 13 between two links
+        _check_once(link, following, seen)  # rule 12, the chain so far
         chain.append(link)
-        key = jose.public_key(link.key)  # rule 5, the next link's key
-        if key.kid in kids:
-            raise _broken(12, "key-twice", "a key stands twice in the chain")
-        kids.add(key.kid)
-    _check_once(chain)  # rule 12, the chain as a whole
+        key = following
     return Chain(tuple(chain), tuple(links), chain_digest(links))
 
 
@@ -190,11 +188,11 @@ def _check_link_time(link: Delegation, now: int) -> None:
         raise _broken(9, "expired", f"delegation {link.jti} has expired", "Delegate anew.")
 
 
-def _check_once(chain: Sequence[Delegation]) -> None:
-    if len({link.delegate for link in chain}) != len(chain):
-        raise _broken(12, "agent-twice", "an agent stands twice in the chain")
-    if len({link.jti for link in chain}) != len(chain):
-        raise _broken(12, "jti-twice", "a delegation stands twice in the chain")
+def _check_once(link: Delegation, key: PublicKey, seen: set[object]) -> None:
+    for kind, one in (("agent", link.delegate), ("key", key.kid), ("jti", link.jti)):
+        if one in seen:
+            raise _broken(12, f"{kind}-twice", f"one {kind} stands twice in the chain")
+        seen.add(one)
 
 
 def _digest(data: bytes) -> str:

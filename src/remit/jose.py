@@ -15,6 +15,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal, Protocol
 
@@ -38,8 +39,10 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", r
 _HEADER = frozenset({"alg", "typ", "kid"})
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
-# y-coordinates of Ed25519's points of small order: under such a "key" anyone can make signatures that verify.
+# The curve is x² = (y² - 1) / (d y² + 1) modulo p.
 _P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+# y-coordinates of Ed25519's points of small order: under such a "key" anyone can make signatures that verify.
 _SMALL_ORDER = frozenset(
     {
         0,
@@ -156,10 +159,8 @@ def public_key(jwk: Mapping[str, object]) -> PublicKey:
     """
     match dict(jwk):
         case {"kty": "OKP", "crv": "Ed25519", "x": str(x), **rest} if not rest:
-            raw = _coordinate(x)
-            y_value = int.from_bytes(raw, "little") & (2**255 - 1)
-            if y_value >= _P or y_value in _SMALL_ORDER:
-                raise _refused(5, "key", "a key is not a point anyone can hold alone")
+            if not _is_ones_own(raw := _coordinate(x)):
+                raise _refused(5, "key", "a key is not a point of Ed25519 that anyone can hold alone")
             okp = {"kty": "OKP", "crv": "Ed25519", "x": x}
             return PublicKey(thumbprint(okp), "EdDSA", okp, ed25519.Ed25519PublicKey.from_public_bytes(raw))
         case {"kty": "EC", "crv": "P-256", "x": str(x), "y": str(y), **rest} if not rest:
@@ -281,22 +282,36 @@ def _header(data: bytes) -> dict[str, str]:
     return header
 
 
+@lru_cache(maxsize=1024)
+def _is_ones_own(raw: bytes) -> bool:
+    """Tell whether these bytes are a point of the curve, in its one spelling and of large order."""
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _P or y in _SMALL_ORDER:
+        return False
+    square = (y * y - 1) * (_D * y * y + 1)  # of u/v there is a root exactly if there is one of u*v
+    return pow(square, (_P - 1) // 2, _P) == 1
+
+
 def _coordinate(text: str) -> bytes:
-    raw = _decode(text) if len(text) == 43 else b""
-    if len(raw) != 32:
-        raise _refused(5, "key", "a key's coordinate has 32 bytes")
+    raw = _bytes(text) if len(text) == 43 else None
+    if raw is None or len(raw) != 32:
+        raise _refused(5, "key", "a key's coordinate is 32 bytes in unpadded base64url")
     return raw
 
 
 def _decode(text: str) -> bytes:
+    if (data := _bytes(text)) is None:
+        raise _refused(2, "form", "a part is not unpadded base64url in its one spelling")
+    return data
+
+
+def _bytes(text: str) -> bytes | None:
     try:
         data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Base64Error, ValueError):
-        data = b""
+        return None
     # Encoding again must give the same text: no padding, no junk, no second spelling of one signature.
-    if _encode(data) != text:
-        raise _refused(2, "form", "a part is not unpadded base64url in its one spelling")
-    return data
+    return data if _encode(data) == text else None
 
 
 def _encode(data: bytes) -> str:
