@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -21,12 +22,16 @@ from temporalio.client import (
     Interceptor,
     NexusOperationHandle,
     OutboundInterceptor,
+    Schedule,
     ScheduleActionStartWorkflow,
     ScheduleHandle,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
     StartActivityInput,
     StartNexusOperationInput,
     StartWorkflowInput,
     StartWorkflowUpdateWithStartInput,
+    UpdateScheduleInput,
     UpdateWithStartStartWorkflowInput,
     WorkflowHandle,
     WorkflowUpdateHandle,
@@ -116,10 +121,18 @@ class _Outbound(OutboundInterceptor):
         return await self.next.start_activity(input)
 
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:
-        action = input.schedule.action
-        if isinstance(action, ScheduleActionStartWorkflow):
-            self._refuse(action.workflow, "a schedule")
+        self._refuse_scheduling(input.schedule)
         return await self.next.create_schedule(input)
+
+    async def update_schedule(self, input: UpdateScheduleInput) -> None:
+        async def updated(seen: ScheduleUpdateInput) -> ScheduleUpdate | None:
+            wanted = input.updater(seen)
+            update = await wanted if inspect.isawaitable(wanted) else wanted
+            if update is not None:
+                self._refuse_scheduling(update.schedule)
+            return update
+
+        await self.next.update_schedule(replace(input, updater=updated))
 
     async def start_nexus_operation(self, input: StartNexusOperationInput) -> NexusOperationHandle[Any]:
         self._refuse(f"{input.service}.{input.operation}", "a Nexus operation")
@@ -147,6 +160,10 @@ class _Outbound(OutboundInterceptor):
                 agent=given.agent,
                 delegations=[given.reference.delegation],
             )
+
+    def _refuse_scheduling(self, schedule: Schedule) -> None:
+        if isinstance(schedule.action, ScheduleActionStartWorkflow):
+            self._refuse(schedule.action.workflow, "a schedule")
 
     def _refuse(self, name: str, what: str) -> None:
         if self._governs(name):

@@ -39,6 +39,7 @@ from remit.temporal._view import StepView
 _AnyActivity = TypeVar("_AnyActivity", StartActivityInput, StartLocalActivityInput)
 _WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 _LONGEST_SUMMARY = 200
+_CHILDREN_WAIT = "remit-ungoverned-children-wait"
 
 
 class Outbound(WorkflowOutboundInterceptor):
@@ -76,7 +77,11 @@ class Outbound(WorkflowOutboundInterceptor):
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         """Start a child with a chain of its own, or with its parent's."""
         task = self._task
-        if task.reference is None or not task.facts.governs(input.workflow):
+        if task.reference is None:
+            return await self.next.start_child_workflow(input)
+        if not task.facts.governs(input.workflow):
+            if not task.gate.open and workflow.patched(_CHILDREN_WAIT):
+                await task.gate.passed()
             return await self.next.start_child_workflow(input)
         given, terms = HANDED.get() or (None, None)
         handed = given if given is not None and given.child == input.id else None

@@ -90,15 +90,16 @@ class GovernedTask:
         """Take what starts local activities beneath our own interceptor."""
         self._start_local = start_local
 
-    async def open(self, mark: header.Mark, terms: header.Terms) -> None:
-        """Begin: read the standing; wait or halt right away when the chain is not live."""
+    def begin(self, mark: header.Mark, terms: header.Terms) -> None:
+        """Take over what the run was started with: from now on it is governed."""
+        self.reference, self.steps, self.gate.terms = mark.reference, mark.step, terms
+
+    async def open(self) -> None:
+        """Read the standing; wait or halt right away when the chain is not live."""
         info = workflow.info()
         self.view.task, self.view.run_id = info.workflow_id, info.run_id
         self._attributes = {pair.key.name: pair.value for pair in info.typed_search_attributes}
         self.searchable = names.STATE.name in self._attributes
-        self.gate.terms = terms
-        self.steps = mark.step
-        self.reference = mark.reference
         await self._look()
         self._loop = asyncio.create_task(self._attend())
         await self.gate.passed()

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.exceptions import is_cancelled_exception
 from temporalio.worker import (
@@ -58,6 +60,7 @@ class Inbound(WorkflowInboundInterceptor):
         workflow.set_update_handler(names.DECIDE, handlers.decide, validator=handlers.check_decision)
         workflow.set_update_handler(names.RESUME, handlers.resume, validator=handlers.check_reference)
         workflow.set_query_handler(names.VIEW, handlers.view)
+        self._begin(outbound.info().headers)  # a handler may run before the workflow's own code does
         super().init(Outbound(outbound, self._task, self._children))
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
@@ -83,14 +86,12 @@ class Inbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         """Run a governed task from its opening to its end."""
         task = self._task
-        try:
-            mark = header.read(input.headers)
-        except InvalidDocument as error:
-            raise to_application_error(error) from None
-        if mark is None:
+        if self._unreadable is not None:
+            raise to_application_error(self._unreadable)
+        if task.reference is None:
             return await self.next.execute_workflow(input)
         try:
-            await task.open(mark, header.read_terms(input.headers))
+            await task.open()
             result = await self._run(input)
         except (Exception, asyncio.CancelledError) as error:
             code, message = ending_of(error)
@@ -98,6 +99,16 @@ class Inbound(WorkflowInboundInterceptor):
             raise
         task.close("completed", result=_shown(result))
         return result
+
+    def _begin(self, headers: Mapping[str, Payload]) -> None:
+        self._unreadable: InvalidDocument | None = None
+        try:
+            mark = header.read(headers)
+        except InvalidDocument as error:
+            self._unreadable = error
+            return
+        if mark is not None:
+            self._task.begin(mark, header.read_terms(headers))
 
     async def _run(self, input: ExecuteWorkflowInput) -> Any:
         main = asyncio.create_task(self.next.execute_workflow(input))
