@@ -167,7 +167,7 @@ class World:
     async def authorize(self, attempt: Attempt, **shown: Any) -> Grant:
         return await self.authority.authorize(attempt, self.proof(attempt, **shown))
 
-    async def approve(self, request: dict[str, Any], *, by: str = "bob", key: str = "", **changes: Any) -> str:
+    async def approve(self, asked: dict[str, Any], *, by: str = "bob", key: str = "", **changes: Any) -> str:
         """Sign a decision about a request."""
         made = Approval(
             jti=str(uuid.uuid4()),
@@ -175,8 +175,8 @@ class World:
             aud=AUDIENCE,
             iat=int(self.now),
             exp=int(self.now) + 600,
-            request=request["request"],
-            binding=request["binding"],
+            request=asked["request"],
+            binding=asked["binding"],
             decision="approve",
         )
         return await jose.sign(replace(made, **changes).to_claims(), typ=approvals.TYP, signer=signer(key or by))
