@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from remit.delegation import Delegation
 from remit.errors import InvalidDocument
 from remit.statements import (
+    MAX_REASON,
     DelegationSubject,
     Event,
     Statement,
@@ -44,7 +45,7 @@ def overrules(later, _earlier):
 
 @pytest.mark.parametrize("event", Event)
 @pytest.mark.parametrize("subject", [SUBJECT, agent("agent-1"), BOB])
-@pytest.mark.parametrize("reason", ["", "leak"])
+@pytest.mark.parametrize("reason", ["", "leak", "r" * MAX_REASON])
 def test_claims_are_read_as_written(event, subject, reason):
     one = dataclasses.replace(REVOKE, event=event, subject=subject, reason=reason)
     assert Statement.from_claims(one.to_claims()) == one
@@ -74,6 +75,7 @@ BAD = {
     "two events": ({"events": {Event.REVOKED.value: {}, Event.SUSPENDED.value: {}}}, "statement.claims"),
     "unknown event": ({"events": {"urn:remit:event:paused": {}}}, "statement.claims"),
     "event in other case": ({"events": {"URN:remit:event:suspended": {}}}, "statement.claims"),
+    "events a number": ({"events": 5}, "statement.claims"),
     "events a list": ({"events": [Event.REVOKED.value]}, "statement.claims"),
     "event body null": ({"events": {Event.REVOKED.value: None}}, "statement.claims"),
     "event body with more": ({"events": {Event.REVOKED.value: {"x": 1}}}, "statement.claims"),
@@ -254,6 +256,10 @@ PRINCIPALS = {
         [said(Event.REVOKED, by=CAROL), said(Event.REINSTATED, iat=NOW + 3)],
         (Status.REVOKED, 0),
     ),
+    "revoked, then suspended by the same": (
+        [said(Event.REVOKED), said(Event.SUSPENDED, iat=NOW + 3)],
+        (Status.REVOKED, 0),
+    ),
     "revoked again": (
         [said(Event.REVOKED), said(Event.REINSTATED, iat=NOW + 3), said(Event.REVOKED, iat=NOW + 4)],
         (Status.REVOKED, 0),
@@ -273,6 +279,12 @@ PRINCIPALS = {
         (Status.SUSPENDED, NOW + 3),
     ),
 }
+
+
+def test_overruling_depends_on_whose_stop_it_is():
+    told = [said(Event.SUSPENDED), said(Event.REINSTATED, iat=NOW + 1, by=BOB)]
+    assert fold(told, overrules=lambda later, earlier: (later, earlier) == (BOB, ALICE)) is Status.LIVE
+    assert fold(told, overrules=lambda later, earlier: (later, earlier) == (BOB, CAROL)) is Status.SUSPENDED
 
 
 @pytest.mark.parametrize(("told", "expected"), PRINCIPALS.values(), ids=PRINCIPALS)

@@ -128,6 +128,7 @@ def test_a_digest_depends_on_the_value_alone(value, rng: random.Random):
         "\u2028",
         "\u0301",
         "\u05d0",
+        "\u0627",
         "\u0661",
         "```\n# done",
         "\U000e0041",
@@ -156,7 +157,17 @@ def test_plain_text_stays_readable():
     assert shown({"city": "Zürich", "n": 1}) == '{"city": "Zürich", "n": 1}'
 
 
-@pytest.mark.parametrize("value", [object(), nested(5000), {1: 2, "a": 1}])
+def circle():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), nested(5000), {1: 2, "a": 1}, circle()],
+    ids=["an object", "deep", "numbers as names", "a circle"],
+)
 def test_what_is_not_json_is_not_shown(value):
     with pytest.raises(Refused):
         shown(value)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from remit.catalogue import Catalogue
 from remit.errors import Refused
 from remit.policy import PolicyEngine
 from tests.policies.questions import POLICIES
@@ -64,6 +65,42 @@ def test_an_action_that_is_always_forbidden(tmp_path: Path) -> None:
     engine = PolicyEngine.load(folder(tmp_path, extra=never))
     refused(engine, "model:invoke")
     refused(engine, "spend")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'permit (principal is Agent, action == Action::"dataset:delete", resource);',
+        'permit (principal == Agent::"report-writer", action == Action::"dataset:delete", resource);',
+        'permit (principal in Tenant::"acme", action == Action::"dataset:delete", resource);',
+    ],
+)
+def test_an_action_that_some_agent_is_permitted(tmp_path: Path, text: str) -> None:
+    PolicyEngine.load(folder(tmp_path, extra=f'@id("more") {text}')).delegable(["dataset:delete"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'permit (principal in Role::"writer", action == Action::"dataset:delete", resource);',
+        'permit (principal, action in [Action::"dataset:delete", Action::"http:request"], resource is Service);',
+    ],
+)
+def test_an_action_that_only_somebody_or_something_else_is_permitted(tmp_path: Path, text: str) -> None:
+    catalogue = Catalogue.load(POLICIES / "catalogue.yaml")
+    gone = catalogue.model_copy(update={"agents": {"flight-analyst": catalogue.agents["flight-analyst"]}})
+    refused(PolicyEngine.load(folder(tmp_path, extra=f'@id("more") {text}'), gone), "dataset:delete")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'forbid (principal is Agent, action == Action::"model:invoke", resource in Space::"hr");',
+        'forbid (principal == Agent::"flight-analyst", action == Action::"model:invoke", resource);',
+    ],
+)
+def test_an_action_that_is_forbidden_only_somewhere_or_to_somebody(tmp_path: Path, text: str) -> None:
+    PolicyEngine.load(folder(tmp_path, extra=f'@id("more") {text}')).delegable(["model:invoke"])
 
 
 def test_expanding_covers_what_groups_cover_and_nothing_else() -> None:

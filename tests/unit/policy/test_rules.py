@@ -4,7 +4,7 @@ import cedarpy
 import pytest
 from cedarpy import pst
 
-from remit.policy.rules import asks_where_chain_stands, can_match, reads_approvals, resource_named, roles_in
+from remit.policy.rules import asks_where_chain_stands, can_match, reads_approvals, resource_named, roles_in, rule
 
 
 def node(text: str) -> pst.Template:
@@ -29,6 +29,7 @@ def condition(text: str) -> pst.Template:
         ("context.run.cost > 1", False),
         ("context has delegation", False),
         ("resource.approvals.count > 1", False),
+        ("resource has approvals", False),
         ('"context.approvals" == "x"', False),
     ],
 )
@@ -49,6 +50,8 @@ def test_the_head_alone_reads_nothing() -> None:
         ("context.delegation is Delegation", False),
         ("context.grant in context.delegation", False),
         ('principal in Role::"x"', False),
+        ('principal is Agent in Role::"x"', False),
+        ("context.delegation == context.grant", False),
     ],
 )
 def test_asking_where_the_chain_stands(text: str, asks: bool) -> None:
@@ -80,6 +83,21 @@ def test_a_head_that_cannot_match(head: str, matches: bool) -> None:
     above = frozenset({"query", "read", "tool"})
     template = node(f"permit ({head});")
     assert can_match(template, principal="Agent", action="query", above=above, resource="Dataset") is matches
+
+
+def test_a_head_may_match_a_resource_of_any_type() -> None:
+    template = node("permit (principal, action, resource is Service);")
+    assert can_match(template, principal="Agent", action="query", above=frozenset({"query"}), resource=None)
+
+
+def test_a_slot_may_match_whatever_is_put_there() -> None:
+    (template,) = cedarpy.policies_to_pst("permit (principal == ?principal, action, resource);").templates.values()
+    assert can_match(template, principal="Agent", action="query", above=frozenset({"query"}), resource="Dataset")
+
+
+def test_a_rule_without_annotations_routes_to_nobody() -> None:
+    made = rule(node('@id("x") permit (principal, action, resource);'), 3)
+    assert (made.name, made.place, made.approvers, made.wait, made.ttl) == ("x", 3, (), None, None)
 
 
 @pytest.mark.parametrize(
