@@ -32,6 +32,7 @@ path "remit/data/delegations/*" { capabilities = ["create", "read"] }
 path "remit/data/confirmed/*"   { capabilities = ["create", "read"] }
 path "remit/data/approvals/*"   { capabilities = ["create", "read"] }
 path "remit/data/once/*"        { capabilities = ["create", "read"] }
+path "remit/data/audit/*"       { capabilities = ["create", "read"] }
 path "remit/data/runs/*"        { capabilities = ["create", "read", "update"] }
 path "remit/data/budget/*"      { capabilities = ["create", "read", "update"] }
 path "remit/data/epoch"         { capabilities = ["read", "update"] }

@@ -19,6 +19,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     approvals/<SHA-256, base32>             {"rejected", "by"}            a request that was rejected
     once/<step>                             see `remit.doing`
     budget/<root>                           see `remit.ledger`
+    audit/<writer>/<seq>                    see `remit.heads`
 
 What is live, and really deleted, is in `remit.live`.
 """
@@ -38,6 +39,7 @@ from remit import jose
 from remit.chain import chain_digest
 from remit.delegation import MAX_LINKS, Reference
 from remit.errors import Held, InvalidDocument, Refused
+from remit.heads import Heads
 from remit.live import Live
 from remit.principals import SAFE_NAME, Principal
 from remit.statements import Subject
@@ -89,6 +91,7 @@ class Registry:
     def __init__(self, vault: Vault) -> None:
         self.live = Live(vault)
         self._documents = Documents(vault, MOUNT)
+        self.heads = Heads(self._documents)
         self._epoch = Shared(self._read_epoch)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}
         self._made_for: dict[str, tuple[str, str]] = {}
@@ -177,12 +180,14 @@ class Registry:
         record = await self._documents.get(join("delegations", jti))
         if record is None:
             return None
-        _keep(self._made_for, jti, (record["namespace"], record["workflow_id"]))
-        return DelegationRecord(jti, record["jws"], record["parent"], record["namespace"], record["workflow_id"])
+        # Agents may write here. What is no text is nobody's: no signature makes it valid, no execution has it.
+        parent, namespace, task = (_text(record, name) for name in ("parent", "namespace", "workflow_id"))
+        _keep(self._made_for, jti, (namespace, task))
+        return DelegationRecord(jti, _signed(record), parent or None, namespace, task)
 
     async def delegations(self) -> list[str]:
         """Return the ids of all delegations."""
-        return await self._documents.names("delegations")
+        return [name for name in await self._documents.names("delegations") if SAFE_NAME.fullmatch(name)]
 
     async def links(self, reference: Reference) -> tuple[str, ...] | None:
         """Return the chain a reference names, root first; None when a link is not there.
@@ -327,8 +332,12 @@ def key_name(kid: str) -> str | None:
 
 def _signed(record: Mapping[str, Any]) -> str:
     """Return the document of a record; of one that holds none nothing, which no signature makes valid."""
-    jws = record.get("jws")
-    return jws if isinstance(jws, str) else ""
+    return _text(record, "jws")
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _digest(jws: str) -> str:

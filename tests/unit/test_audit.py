@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from remit.audit import GENESIS, AuditLog, plain, read, record_hash
+from remit.audit import CLOSED, GENESIS, AuditLog, plain, read, record_hash
 
 
 def lines(folder: Path) -> list[str]:
+    """Return what a closed log holds, without its last record."""
     (path,) = folder.glob("*.jsonl")
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    *found, last, end = path.read_text(encoding="utf-8").split("\n")
+    assert json.loads(last)["event"] == CLOSED
+    assert end == ""
+    return found
 
 
 @pytest.mark.parametrize(
@@ -46,4 +50,4 @@ def test_each_line_names_the_one_before_it(tmp_path: Path) -> None:
     written = lines(tmp_path)
     assert [json.loads(line)["prev"] for line in written] == [GENESIS, *hashes[:-1]]
     assert [record_hash(line) for line in written] == hashes
-    assert [one["seq"] for one in read(tmp_path)] == [1, 2, 3, 4]
+    assert [one["seq"] for one in read(tmp_path)] == [1, 2, 3, 4, 5]
