@@ -18,7 +18,7 @@ from remit.policy import Approvals, PolicyEngine, RunContext
 from remit.policy import engine as engine_module
 from remit.step import Call
 from remit.verdict import Verdict
-from tests.policies.questions import NOW, POLICIES, chain_of, principal
+from tests.policies.questions import NOW, POLICIES, chain_of, merged, principal
 from tests.unit.policy.folders import folder
 
 ENGINE = PolicyEngine.load(POLICIES)
@@ -142,6 +142,30 @@ def test_an_input_cedar_cannot_take_is_a_deny_with_its_error(limit: Any) -> None
     assert verdict.decision == "deny"
     assert verdict.errors
     assert all(len(error) <= 300 for error in verdict.errors)
+
+
+def test_a_failed_evaluation_is_said_of_whom_it_failed() -> None:
+    verdict = decide(call=Call("dataset:query", "flights", {"limit": "ten"}))
+    failed = "agent/flight-analyst: the evaluation failed; user/alice: the evaluation failed"
+    assert (verdict.decision, verdict.reason) == ("deny", failed)
+    with patch.object(cedarpy, "is_authorized", side_effect=ValueError("x" * 500)):
+        (error,) = decide().errors
+    assert error == f"ValueError: {'x' * 500}"[:300]
+
+
+def test_it_is_said_who_needs_whose_approval() -> None:
+    verdict = decide(chain=WRITER, call=PUBLISH)
+    assert verdict.reason == "agent/report-writer needs the approval of data-steward"
+
+
+def test_staff_of_one_tenant_stops_nothing_of_another() -> None:
+    plain = Catalogue.load(POLICIES / "catalogue.yaml").model_dump()
+    apart = merged(plain, {"people": {"carol": {"tenant": "other"}}})
+    engine = PolicyEngine.load(POLICIES, Catalogue.model_validate(apart))
+    carol, alice = principal("user/carol"), principal("user/alice")
+    assert not engine.may_revoke(by=carol, owner=alice).permitted
+    assert engine.may_revoke(by=carol, owner=None).permitted
+    assert ENGINE.may_revoke(by=carol, owner=alice).permitted
 
 
 def test_an_input_nested_beyond_reason_is_a_deny() -> None:
