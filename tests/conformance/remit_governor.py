@@ -107,7 +107,7 @@ class RemitGovernor:
 
     async def waiting(self, task: str) -> bool:
         """Ask the task."""
-        return bool(deciding.requests(await workflows.view(self._bob.connection, task) or {}))
+        return bool(deciding.requests(await workflows.view(self._bob.connection, task) or {}, task=task))
 
     async def approve(self, task: str) -> object:
         """Have bob approve."""

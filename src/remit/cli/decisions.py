@@ -11,6 +11,7 @@ import typer
 from remit.cli import options
 
 if TYPE_CHECKING:
+    from remit.approvals import Decision
     from remit.client.deciding import Decided, Waiting
 
 Request = Annotated[
@@ -72,7 +73,7 @@ def reject(
 
 def _decide(
     task: str,
-    word: str,
+    word: Decision,
     request: str | None,
     reason: str | None,
     *,
@@ -100,8 +101,7 @@ def _decide(
 
     async def decide() -> Decided:
         async with Remit.open(settings, person=name) as remit:
-            send = remit.approve if word == "approve" else remit.reject
-            return await send(waiting.task, waiting.request, reason)  # what was shown, and nothing else
+            return await remit.decide(waiting, word, reason)  # what was shown, and nothing else
 
     done = asyncio.run(decide())
     if as_json:

@@ -1,6 +1,8 @@
 """Deciding: what waits for a person, and their signed yes or no.
 
 - What is shown is what is signed: the binding is computed here from the arguments shown, and must be the one asked for.
+  A decision is about the request that was shown, whatever the task says a moment later.
+- Whose task it is, and who asks, is read off the verified chain, not believed.
 - A decision is for one request of a task or of the tasks below it; when several wait, it must be named.
 - The workflow's answer is reported as it is: a decision that does not count is a refusal with its code.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +105,8 @@ async def below(connection: Connection, delegation: str) -> list[Waiting]:
 async def _listed(connection: Connection, query: str) -> list[Waiting]:
     found = await workflows.listed(connection, query)
     views = await asyncio.gather(*(_view(connection, execution.id) for execution in found))
-    return sorted((one for view in views for one in requests(view)), key=lambda one: one.since)
+    listed = [one for execution, view in zip(found, views, strict=True) for one in requests(view, task=execution.id)]
+    return sorted(listed, key=lambda one: one.since)
 
 
 async def _view(connection: Connection, task: str) -> Mapping[str, Any]:
@@ -114,7 +117,7 @@ async def _view(connection: Connection, task: str) -> Mapping[str, Any]:
 
 
 async def request_of(connection: Connection, task: str, request: str | None) -> Waiting:
-    """Return the one request of a task, or of a task below it, that is meant.
+    """Return the one request of a task, or of a task below it, that is meant, with whose it really is.
 
     Raises:
         Refused: ``approval.none``, ``approval.which`` or ``approval.shown-otherwise``.
@@ -123,7 +126,7 @@ async def request_of(connection: Connection, task: str, request: str | None) -> 
     shown = await workflows.view(connection, task)
     if shown is None:
         raise silent(task)
-    here = requests(shown) or await below(connection, str(shown.get("delegation")))
+    here = requests(shown, task=task) or await below(connection, str(shown.get("delegation")))
     meant = [one for one in here if request is None or one.request == request]
     if not meant:
         raise Refused(
@@ -140,20 +143,19 @@ async def request_of(connection: Connection, task: str, request: str | None) -> 
             next_action=f"Name one with --request: {', '.join(one.request for one in meant)}",
         )
     await _require_same(connection, meant[0])
-    return meant[0]
+    chain = await connection.chain(meant[0].delegation)
+    return replace(meant[0], root=chain.root.spiffe_id, agent=chain.agent.spiffe_id, purpose=chain.leaf.purpose)
 
 
-async def decide(
-    connection: Connection, task: str, decision: Decision, *, request: str | None = None, reason: str | None = None
-) -> Decided:
-    """Sign a decision about a request and send it.
+async def decide(connection: Connection, meant: Waiting, decision: Decision, *, reason: str | None = None) -> Decided:
+    """Sign a decision about a request that was shown, and send it.
 
     Raises:
         Refused: It does not count, with the authority's code. Held: Nobody answered.
     """
     if reason is not None and len(reason) > MAX_REASON:
         raise Usage(f"a reason has at most {MAX_REASON} characters", code="approval.reason")
-    meant = await request_of(connection, task, request)
+    await _require_same(connection, meant)
     now = int(connection.clock())
     approval = Approval(
         jti=str(uuid.uuid4()),
@@ -181,12 +183,12 @@ async def decide(
     return Decided(meant.task, meant.request, decision, approval.jti, True)
 
 
-def requests(shown: Mapping[str, Any]) -> list[Waiting]:
+def requests(shown: Mapping[str, Any], *, task: str) -> list[Waiting]:
     """Return what a task's own view says waits for a decision."""
     every = [shown.get("waiting"), *(shown.get("also_waiting") or ())]
     return [
         Waiting(
-            task=str(shown.get("task")),
+            task=task,
             delegation=str(shown.get("delegation")),
             root=str(shown.get("root")),
             agent=str(shown.get("agent")),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from remit import audit
+from remit.approvals import Decision
 from remit.client import deciding, explaining, stopping, submitting, viewing
 from remit.client.connection import Connection
 from remit.client.deciding import Decided, Waiting
@@ -96,11 +97,15 @@ class Remit:
 
     async def approve(self, task: str, request: str | None = None, reason: str | None = None) -> Decided:
         """Say yes to one step with exactly these arguments."""
-        return await deciding.decide(self.connection, task, "approve", request=request, reason=reason)
+        return await self.decide(await self.waiting(task, request), "approve", reason)
 
     async def reject(self, task: str, request: str | None = None, reason: str | None = None) -> Decided:
         """Say no to it."""
-        return await deciding.decide(self.connection, task, "reject", request=request, reason=reason)
+        return await self.decide(await self.waiting(task, request), "reject", reason)
+
+    async def decide(self, shown: Waiting, decision: Decision, reason: str | None = None) -> Decided:
+        """Say yes or no to exactly the request that `waiting` returned, and to no other."""
+        return await deciding.decide(self.connection, shown, decision, reason=reason)
 
     async def revoke(self, target: str, reason: str) -> Stopped:
         """End a delegation, a task's delegations, or whatever an agent or user holds; final."""
