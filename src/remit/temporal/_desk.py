@@ -2,8 +2,9 @@
 
 - A decision is a signed document; whether it counts is the authority's to say, one at a time, in the order they came.
 - All decisions that are here are judged before any takes effect, so a rejection beats an approval that races it.
-- Bounded: 64 requests, 64 decisions in the queue, a decision sent twice is judged once, and at most 32 decisions a run
-  that answer no waiting request are handed to the authority (for its record).
+- Bounded: 64 requests, 64 decisions in the queue, a decision sent twice is judged once, one approval is kept for each
+  person, and at most 32 decisions a run that answer no waiting request, or are none, are handed to the authority (for
+  its record).
 - The request id read from a decision only routes it; it is not trusted.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +31,10 @@ _LONGEST = 8 * 1024
 _STRAYS = 32
 _REMEMBERED = 256
 _NO_REQUEST = "approval.no-request"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_UNREADABLE = ""
+"""Stands for a signal that is no decision: what it carried may be anything, so none of it goes any further."""
+_UNREADABLE_IS_TOLD = "remit-tells-of-unreadable-decisions"
 
 Admit = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 Answer = Mapping[str, Any]
@@ -42,11 +48,11 @@ class TimedOut(RemitError):
 
 @dataclass(slots=True)
 class Request:
-    """One step that waits; `facts` is what the authority asked for, `approved` what was accepted so far."""
+    """One step that waits; `facts` is what the authority asked for, `approved` the yes of each person so far."""
 
     facts: Mapping[str, Any]
     since: float
-    approved: list[str]
+    approved: dict[str, str]
     rejected: Answer | None = None
     news: bool = False
     answered: bool = False
@@ -88,12 +94,21 @@ class Desk:
             for request in self.waiting.values()
         ]
 
-    async def decided(self, facts: Mapping[str, Any], *, given: list[str], void: Callable[[], bool]) -> list[str]:
+    def takes(self, facts: Mapping[str, Any]) -> bool:
+        """Tell whether a request can wait here: it is named like one, has its arguments, and is not another step's."""
+        name = facts["request"]
+        return (
+            _NAME.fullmatch(name) is not None and name not in self.waiting and isinstance(facts.get("input"), Mapping)
+        )
+
+    async def decided(
+        self, facts: Mapping[str, Any], *, given: Mapping[str, str], void: Callable[[], bool]
+    ) -> dict[str, str]:
         """Wait until people decided a request.
 
         Args:
             facts: The authority's request.
-            given: Approvals the step already has.
+            given: Approvals the step already has, by approver.
             void: Tells that the request is void: the task halted or goes on under another delegation.
 
         Returns:
@@ -106,7 +121,7 @@ class Desk:
         await workflow.wait_condition(lambda: len(self.waiting) < MOST or void())
         since = self._since.setdefault(name, workflow.time())
         _bound(self._since)
-        request = self.waiting[name] = Request(facts, since, list(given))
+        request = self.waiting[name] = Request(facts, since, dict(given))
         self._changed()
         wait = facts.get("wait")
         left = None if wait is None else max(0.001, since + float(wait) - workflow.time())
@@ -141,7 +156,7 @@ class Desk:
         return request.approved
 
     def _gone(self, name: str) -> None:
-        del self.waiting[name]
+        self.waiting.pop(name, None)
         self._changed()
 
     @staticmethod
@@ -156,7 +171,9 @@ class Desk:
             Why it was not taken in; None when it was, its answer then comes through `reply`.
         """
         if not isinstance(token, str) or not self.readable(token):
-            return _refused("approval.malformed", "this is not a signed decision")
+            if reply is not None:
+                return _refused("approval.malformed", "this is not a signed decision")
+            token = _UNREADABLE
         if len(self._inbox) >= MOST:
             return _refused("approval.busy", "too many decisions at once; send it again")
         digest = sha256(token.encode(errors="replace")).hexdigest()
@@ -180,6 +197,8 @@ class Desk:
                 request.answered |= request.rejected is not None or request.news
 
     async def _judge(self, token: str) -> Answer:
+        if token == _UNREADABLE and not workflow.patched(_UNREADABLE_IS_TOLD):
+            return _stray()
         name = _request_of(token) or ""
         digest = sha256(token.encode(errors="replace")).hexdigest()
         request = self.waiting.get(name)
@@ -194,7 +213,9 @@ class Desk:
         elif answer.get("accepted") and answer.get("decision") == "reject":
             request.rejected = answer
         elif answer.get("accepted"):
-            request.approved.append(token)
+            approver = str(answer.get("approver"))
+            request.approved.pop(approver, None)  # the latest stands last: a step has room for the last ones only
+            request.approved[approver] = token
             request.news = True
         self._judged[digest] = answer
         _bound(self._judged)
@@ -208,7 +229,7 @@ def _request_of(token: str) -> str | None:
         found = claims["request"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return found if isinstance(found, str) and len(found) <= 64 else None
+    return found if isinstance(found, str) and _NAME.fullmatch(found) else None
 
 
 def _refused(code: str, message: str) -> Answer:

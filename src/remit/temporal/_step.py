@@ -31,6 +31,7 @@ Schedule = Callable[[tuple[str, ...]], "asyncio.Task[Any]"]
 _CUT_OFF_IS_TRIED = "remit-cut-off-is-tried"
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
+_LONGEST_APPROVAL = 366 * 24 * 3600
 
 
 class Step:
@@ -55,7 +56,7 @@ class Step:
         self._schedule = schedule
         self._view = view
         self._cancellation = cancellation
-        self._approvals: list[str] = []
+        self._approvals: dict[str, str] = {}
         self._generation = task.gate.generation
         self._inner: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -91,7 +92,7 @@ class Step:
             self._approvals.clear()  # they were given for the old delegation
         self._interrupted = False
         self._view.begin()
-        self._inner = self._schedule(tuple(self._approvals[-MAX_APPROVALS:]))
+        self._inner = self._schedule(tuple(self._approvals.values())[-MAX_APPROVALS:])
         self._inner.add_done_callback(self._ended)
         self._task.inflight[self._inner] = None
         self._task.running[self] = None
@@ -145,7 +146,7 @@ class Step:
         kind, facts = facts_of(error)
         if self._given_up:
             raise error
-        if kind == "NeedsApproval":
+        if kind == "NeedsApproval" and _is_request(facts.get("request")) and self._task.desk.takes(facts["request"]):
             await self._decided(facts["request"])
         elif kind == "NotLive":
             self._view.state = "stopped"
@@ -189,3 +190,15 @@ class Step:
             activity_id="",
             retry_state=RetryState.CANCEL_REQUESTED,
         )
+
+
+def _is_request(found: object) -> bool:
+    """Tell whether people can be asked this: whoever can complete an activity from outside can write a failure."""
+    if not isinstance(found, Mapping):
+        return False
+    wait, approvers = found.get("wait"), found.get("approvers")
+    return (
+        all(isinstance(found.get(name), str) for name in ("request", "binding", "action", "resource"))
+        and isinstance(approvers, list)
+        and (wait is None or (type(wait) is int and 0 < wait <= _LONGEST_APPROVAL))
+    )

@@ -2,11 +2,12 @@
 
 - Everything here is for display; no decision is made from it.
 - Bounded: the latest 100 steps, 64 waiting requests, 200 children.
-- Text from tools and people is escaped before it stands in Markdown.
+- Text from tools and people is escaped before it stands in Markdown. What is shortened says so, and where all of it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from remit.step import shown
 KEPT_STEPS = 100
 KEPT_CHILDREN = 200
 _SHOWN_INPUT = 2_000
+_SHOWN_REQUESTS = 8
+_SHOWN_TEXT = 200
+_MARKUP = re.compile(r"[\\`*_\[\]<>|#!~&:@]|(?<=www)\.", re.IGNORECASE)
+"""What could begin Markdown, HTML, an entity or a link that nobody wrote as one."""
 
 
 @dataclass(slots=True)
@@ -42,13 +47,13 @@ class StepView:
     def wait_for(self, request: Mapping[str, Any]) -> None:
         """It waits for people."""
         self.state, self.code = "waiting-approval", "approval.needed"
-        self.policies = [str(one) for one in request.get("policies") or ()]
+        self.policies = _texts(request.get("policies"))
 
     def end(self, kind: str, facts: Mapping[str, Any]) -> None:
         """It failed; ``kind`` is empty when the tool itself did."""
         self.code = str(facts.get("code", ""))
         self.state = "unknown" if self.code == "step.once" else "refused" if kind == "Refused" else "failed"
-        self.policies = [str(one) for one in facts.get("policies") or ()]
+        self.policies = _texts(facts.get("policies"))
 
     @property
     def verdict(self) -> str:
@@ -131,14 +136,15 @@ class View:
             lines += ["", f"**Stopped:** {_text(str(self.stopped.get('message', '')))}"]
             if self.stopped.get("waits_for"):
                 lines += ["", f"**Waits for** {self.stopped['waits_for']} **until** {self.stopped['until']}"]
-        for request in self.waiting[:8]:
+        for request in self.waiting[:_SHOWN_REQUESTS]:
             lines += [
                 "",
                 f"**Waits for {_text(', '.join(map(str, request['approvers'])))}:** "
-                f"{_text(request['action'])} on {_text(request['resource'])}, request `{_text(request['request'])}`",
-                "",
-                f"```\n{shown(request['input'])[:_SHOWN_INPUT]}\n```",
+                f"{_text(request['action'])} on {_text(request['resource'])}, request `{_code(request['request'])}`",
+                *_input(shown(request["input"])),
             ]
+        if more := len(self.waiting) - _SHOWN_REQUESTS:
+            lines += ["", f"**{more} more wait;** `remit approvals` shows all."] if more > 0 else []
         if self.chain:
             lines += ["", "| from | to | status | expires | delegation |", "|---|---|---|---|---|"]
             lines += [
@@ -163,7 +169,26 @@ def _name(spiffe_id: str) -> str:
         return _text(spiffe_id)
 
 
+def _input(text: str) -> list[str]:
+    """Return the lines of a request's input; a long one is cut, which is said before it."""
+    if len(text) <= _SHOWN_INPUT:
+        return ["", f"```\n{text}\n```"]
+    told = f"**Shortened: {_SHOWN_INPUT} of {len(text)} characters.** Decide only on all of it: `remit approvals`"
+    return ["", told, "", f"```\n{text[:_SHOWN_INPUT]} …\n```"]
+
+
+def _code(value: object) -> str:
+    """Return text as it can stand between backticks, where nothing needs escaping but they."""
+    return shown(str(value)[:_SHOWN_TEXT])[1:-1]
+
+
 def _text(value: object) -> str:
     """Return text that cannot act as Markdown or HTML."""
-    plain = shown(str(value)[:200])[1:-1]
-    return "".join(f"\\{one}" if one in "\\`*_[]<>|#!~" else one for one in plain)
+    text = str(value)
+    plain = shown(text[:_SHOWN_TEXT])[1:-1]
+    escaped = _MARKUP.sub(r"\\\g<0>", plain)
+    return escaped if len(text) <= _SHOWN_TEXT else f"{escaped} …"
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []

@@ -195,6 +195,8 @@ class Keeper:
 
     async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
         self.admitted.append(token)
+        if not token:
+            return Admission(accepted=False, code="jws.form", message="this is no document")
         kind, claims = token.split(".")[0], self._read(token)
         if claims["by"] == "alice":
             return Admission(accepted=False, code="approval.self", message="not by the root human")

@@ -115,6 +115,7 @@ async def test_what_does_not_count_changes_nothing(here: Bench) -> None:
     assert (await decide(handle, own))["code"] == "approval.self"
     assert (await decide(handle, own))["code"] == "approval.self"
     assert here.keeper.admitted == [own], "a decision sent twice is judged once"
+    here.keeper.admitted.clear()
     assert (await decide(handle, decision("approve", "another")))["code"] == "approval.no-request"
     for nonsense in ("", "a.b.c", "x" * 10_000, 5, None, {"a": 1}, ["[" * 5000]):
         with pytest.raises(WorkflowUpdateFailedError):
@@ -123,6 +124,7 @@ async def test_what_does_not_count_changes_nothing(here: Bench) -> None:
     await handle.signal("remit.decide")
     await handle.signal("remit.decide", args=["a", "b", "c"])
     await handle.signal("remit.resume", "nonsense")
+    assert set(here.keeper.admitted) == {decision("approve", "another"), ""}, "what is unreadable is told of, not handed on"
     view = await here.view(handle)
     assert view["state"] == "waiting-approval"
     assert not RAN
