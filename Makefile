@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TOOLS  := $(VENV)/.tools
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format bench bench-revocation soak lock screenshot clean
+.PHONY: help install demo dev test check format bench bench-revocation soak fuzz mutate advisories lock screenshot clean
 
 help:           ## what can be done here
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +49,26 @@ bench-revocation: install ## 200 revocations of 1, 20 and 200 running tasks (ove
 soak: install   ## 200 tasks, random stops and kills for ten minutes, then the invariants (SEED=…)
 	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED))
 
+$(TOOLS): tools.lock $(STAMP)
+	@$(PIP) install --no-deps --require-hashes -r tools.lock
+	@touch $@
+
+fuzz: $(TOOLS)  ## every reader of signed documents against random input (SECONDS=…)
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+mutate: $(TOOLS) ## take every check away in turn; a test must notice (MODULES="chain approvals"; all: about an hour)
+	@$(BIN)/python -m tests.mutation $(MODULES)
+
+advisories: $(TOOLS) ## known vulnerabilities of what is pinned (needs an index that answers)
+	@$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
 lock:           ## pin again what pyproject.toml asks for (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra embedded --extra service --extra otlp --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra service --extra otlp -c requirements.lock pyproject.toml deploy/requirements.in -o deploy/requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group tools -c requirements.lock -o tools.lock
 
 screenshot: install ## a task in the Temporal UI as docs/images/temporal-ui.png (needs chromium; URL=…)
 	@$(BIN)/python docs/screenshot.py "$(URL)" docs/images/temporal-ui.png
