@@ -92,7 +92,7 @@ class Authority:
         self.standing = Standing(
             registry,
             audience=self.audience,
-            stops=lambda who: policy.may_revoke(by=who, owner=None).decision == "permit",
+            stops=policy.stops,
             clock=clock,
         )
         self._chains = Chains(

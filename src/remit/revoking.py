@@ -73,7 +73,7 @@ class Revoking:
     Args:
         registry, vault: With the session of the person who states.
         standing: Reads earlier statements.
-        stops: Whether policy lets this user stop what others delegated.
+        stops: ``stops(user, whose)``: whether policy lets a user stop what is this principal's.
         clock: Unix seconds.
     """
 
@@ -83,7 +83,7 @@ class Revoking:
         registry: Registry,
         vault: Vault,
         standing: Standing,
-        stops: Callable[[Principal], bool],
+        stops: Callable[[Principal, Principal], bool],
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry

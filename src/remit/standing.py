@@ -29,6 +29,7 @@ from remit.statements import (
     fold,
     fold_principal,
     may_state,
+    whose,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Standing:
     Args:
         registry: Where documents are.
         audience: The audience every statement must carry.
-        stops: Whether policy lets this user stop what others delegated (security staff).
+        stops: ``stops(user, whose)``: whether policy lets a user stop what is this principal's (security staff).
         clock: Unix seconds.
     """
 
@@ -71,7 +72,7 @@ class Standing:
         registry: Registry,
         *,
         audience: str,
-        stops: Callable[[Principal], bool],
+        stops: Callable[[Principal, Principal], bool],
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -187,16 +188,15 @@ class Standing:
         statements = await self._told(principal, self._registry.principal(principal), links=(), epoch=epoch)
         if statements is None:
             return Status.REVOKED, 0
-        return fold_principal(statements, overrules=self._overrules)
+        return fold_principal(statements, overrules=lambda later, _: self._stops(later, principal))
 
     async def _delegation(self, links: Sequence[Delegation], *, epoch: str) -> tuple[Status, int]:
         leaf = links[-1]
         subject = DelegationSubject(jti=leaf.jti, iss=leaf.iss)
         statements = await self._told(subject, self._registry.delegation(leaf.jti), links=links, epoch=epoch)
-        return Status.REVOKED if statements is None else fold(statements, overrules=self._overrules), 0
-
-    def _overrules(self, later: Principal, _earlier: Principal) -> bool:
-        return self._stops(later)
+        if statements is None:
+            return Status.REVOKED, 0
+        return fold(statements, overrules=lambda later, _: self._stops(later, whose(subject, links))), 0
 
     async def _told(
         self, subject: Subject, record: Awaitable[object | None], *, links: Sequence[Delegation], epoch: str

@@ -131,13 +131,20 @@ def check(statement: Statement, *, audience: str, subject: Subject, now: int) ->
         raise _broken("not-yet", "the reinstatement is dated in the future")
 
 
-def may_state(statement: Statement, links: Sequence[Delegation], *, permitted: Callable[[Principal], bool]) -> bool:
+def whose(subject: Subject, links: Sequence[Delegation]) -> Principal:
+    """Return whose tenant a subject is in: the root human's of a chain, or the principal's itself."""
+    return links[0].sub if isinstance(subject, DelegationSubject) else subject
+
+
+def may_state(
+    statement: Statement, links: Sequence[Delegation], *, permitted: Callable[[Principal, Principal], bool]
+) -> bool:
     """Tell whether its issuer may make this statement.
 
     Args:
         statement: A verified and checked statement.
         links: The verified chain, root first, at least down to the subject; not used for a principal.
-        permitted: Whether Cedar permits a user the ``revoke`` action here.
+        permitted: ``permitted(user, whose)``: whether Cedar permits a user ``revoke`` on what is this principal's.
     """
     if isinstance(statement.subject, DelegationSubject):
         for at, link in enumerate(links):
@@ -149,7 +156,7 @@ def may_state(statement: Statement, links: Sequence[Delegation], *, permitted: C
                 break
         else:
             return False  # an unknown delegation is nobody's to speak about
-    return statement.iss.kind == "user" and permitted(statement.iss)
+    return statement.iss.kind == "user" and permitted(statement.iss, whose(statement.subject, links))
 
 
 def fold(statements: Iterable[Statement], *, overrules: Callable[[Principal, Principal], bool]) -> Status:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from remit.catalogue import Catalogue
 from remit.chain import Chain, chain_digest
 from remit.errors import Held, InvalidDocument, NotLive
+from remit.policy import PolicyEngine
 from remit.statements import Event, Status
 from remit.vault.paths import join
+from tests.policies.questions import POLICIES, merged
 from tests.unit.documents import NOW, signer, user, uuid
 from tests.unit.world import ANALYST, WRITER, Task, World, world
 
@@ -239,3 +242,16 @@ async def test_an_owner_that_is_gone_from_the_directory_signs_nothing(w: World) 
     w.vault.kept.documents.pop("remit/data/principals/user/bob")
     with pytest.raises(InvalidDocument):
         await w.standing.signer(signer("bob").key.kid, epoch="a")
+
+
+async def test_staff_of_one_tenant_neither_stops_nor_lets_go_on_what_is_anothers(tmp_path: Path) -> None:
+    plain = Catalogue.load(POLICIES / "catalogue.yaml").model_dump()
+    apart = Catalogue.model_validate(merged(plain, {"people": {"carol": {"tenant": "other"}}}))
+    async with world(tmp_path, PolicyEngine.load(POLICIES, apart)) as w:
+        task, chain = await two(w)
+        for about in (task, ALICE, ANALYST):
+            await w.state(about, Event.REVOKED, by="carol")
+        assert await statuses(w, chain) == [LIVE] * 5
+        await w.state(task, Event.SUSPENDED)
+        await w.state(task, Event.REINSTATED, by="carol", iat=NOW + 1)
+        assert (await statuses(w, chain))[1] is SUSPENDED

@@ -31,11 +31,11 @@ def said(event, *, iat=NOW, by=ALICE):
     return dataclasses.replace(REVOKE, event=event, iat=iat, iss=by)
 
 
-def nobody(_principal):
+def nobody(_principal, _whose):
     return False
 
 
-def staff(principal):
+def staff(principal, _whose):
     return principal == CAROL
 
 
@@ -155,7 +155,7 @@ def test_only_a_reinstatement_waits_for_its_date(one):
         (CAROL, nobody, False),
         (CAROL, staff, True),
         (BOB, staff, False),
-        (agent("agent-1"), lambda _principal: True, False),  # policy lets users speak, never agents
+        (agent("agent-1"), lambda _principal, _whose: True, False),  # policy lets users speak, never agents
     ],
 )
 @pytest.mark.parametrize("event", Event)
@@ -163,20 +163,28 @@ def test_who_may_speak_about_a_link(by, permitted, answer, event):
     assert may_state(said(event, by=by), LINKS, permitted=permitted) is answer
 
 
+def test_it_is_asked_whose_it_is():
+    asked = []
+    for subject in (SUBJECT, agent("agent-1")):
+        one = dataclasses.replace(REVOKE, iss=CAROL, subject=subject)
+        may_state(one, LINKS, permitted=lambda *who: asked.append(who))
+    assert asked == [(CAROL, ALICE), (CAROL, agent("agent-1"))]
+
+
 def test_nobody_speaks_about_an_unknown_delegation():
     one = dataclasses.replace(REVOKE, subject=DelegationSubject(uuid(999), ALICE))
-    assert may_state(one, LINKS, permitted=lambda _principal: True) is False
-    assert may_state(REVOKE, [], permitted=lambda _principal: True) is False
+    assert may_state(one, LINKS, permitted=lambda _principal, _whose: True) is False
+    assert may_state(REVOKE, [], permitted=lambda _principal, _whose: True) is False
 
 
 def test_the_named_delegator_is_the_real_one():
     one = dataclasses.replace(REVOKE, subject=DelegationSubject(SUBJECT.jti, ALICE))
-    assert may_state(one, LINKS, permitted=lambda _principal: True) is False
+    assert may_state(one, LINKS, permitted=lambda _principal, _whose: True) is False
 
 
 @pytest.mark.parametrize(
     ("by", "permitted", "answer"),
-    [(CAROL, staff, True), (ALICE, staff, False), (agent("agent-0"), lambda _principal: True, False)],
+    [(CAROL, staff, True), (ALICE, staff, False), (agent("agent-0"), lambda _principal, _whose: True, False)],
 )
 def test_only_permitted_users_stop_a_whole_principal(by, permitted, answer):
     one = dataclasses.replace(REVOKE, iss=by, subject=agent("agent-1"))

@@ -116,9 +116,9 @@ class Connection:
             clock=self.clock,
         )
 
-    def stops(self, who: Principal) -> bool:
-        """Tell whether policy lets this user stop what others delegated."""
-        return self.policy.may_revoke(by=who, owner=None).permitted
+    def stops(self, who: Principal, whose: Principal) -> bool:
+        """Tell whether policy lets this user stop what is this principal's."""
+        return self.policy.stops(who, whose)
 
     async def signer(self) -> TransitSigner:
         """Return the signer of this person's own key.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cedarpy
 import rfc8785
 
-from remit.catalogue import Catalogue
+from remit.catalogue import Agent, Catalogue, Person
 from remit.delegation import ActionGroups, Delegation
 from remit.policy import lint
 from remit.policy.asking import Answer, Ask, Questions
@@ -94,10 +94,7 @@ class PolicyEngine:
 
     def roles_of(self, principal: Principal) -> frozenset[str]:
         """Return the roles a principal holds; none if the catalogue does not know it."""
-        if principal.trust_domain != self.catalogue.trust_domain:
-            return frozenset()
-        known = self.catalogue.people if principal.kind == "user" else self.catalogue.agents
-        entry = known.get(principal.name)
+        entry = self._entry(principal)
         return frozenset(entry.roles) if entry else frozenset()
 
     def decide(self, *, chain: Chain, call: Call, run: RunContext, approvals: Approvals) -> Verdict:
@@ -152,16 +149,24 @@ class PolicyEngine:
 
         return _closed(asked)
 
-    def may_revoke(self, *, by: Principal, owner: Principal | None) -> Verdict:
+    def stops(self, who: Principal, whose: Principal) -> bool:
+        """Tell whether a human may stop what is in a principal's tenant, without being its owner.
+
+        A principal that the catalogue does not know any more is in nobody's tenant: any tenant's staff stops it.
+        """
+        return self.may_revoke(by=who, owner=None, whose=whose if self._entry(whose) else who).permitted
+
+    def may_revoke(self, *, by: Principal, owner: Principal | None, whose: Principal | None = None) -> Verdict:
         """Decide whether a human may stop what `owner` delegated.
 
         Args:
             by: Who asks.
-            owner: The root human of what is to be stopped; None: whether `by` may stop whatever is in its tenant.
+            owner: The root human of what is to be stopped; None: whether `by` may stop whatever is in that tenant.
+            whose: A principal of the tenant; None: the owner, or `by` itself.
         """
 
         def asked() -> Verdict:
-            task = self._task(owner, owner or by)
+            task = self._task(owner, whose or owner or by)
             entities = self._entities.with_added(self._entities.catalogued, [task])
             return self._once(by, "revoke", _TASK, {}, entities)
 
@@ -212,6 +217,12 @@ class PolicyEngine:
         if all(answer.clean for answer in second):
             return self._needs_approval(asks[0].who, first)
         return self._verdict(asks, second)
+
+    def _entry(self, principal: Principal) -> Person | Agent | None:
+        if principal.trust_domain != self.catalogue.trust_domain:
+            return None
+        known = self.catalogue.people if principal.kind == "user" else self.catalogue.agents
+        return known.get(principal.name)
 
     def _task(self, owner: Principal | None, of: Principal) -> dict[str, Any]:
         """Return the entity of a task in the tenant of a principal."""

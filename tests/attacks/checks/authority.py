@@ -21,7 +21,6 @@ from remit.ledger import Reservation
 from remit.policy import PolicyEngine
 from remit.policy.asking import Answer, Questions
 from remit.policy.entities import UnknownName
-from remit.principals import Principal
 from remit.revoking import Revoking
 from remit.statements import Event, Statement
 from remit.step import Call, shown
@@ -306,8 +305,7 @@ async def stated(w: World, *, by: str, event: Event = Event.REVOKED, before: Eve
     task = await w.delegate()
     if before is not None:
         await w.state(task, before)
-    stops: Callable[[Principal], bool] = lambda who: w.policy.may_revoke(by=who, owner=None).permitted  # noqa: E731
-    revoking = Revoking(registry=w.registry, vault=w.vault, standing=w.standing, stops=stops, clock=w.clock)
+    revoking = Revoking(registry=w.registry, vault=w.vault, standing=w.standing, stops=w.policy.stops, clock=w.clock)
     chain = await w.authority._chains.load(task.reference, epoch=await w.standing.epoch())
     return await revoking.declare(signer=signer(by), issuer=user(by), subject=chain, event=event)
 
@@ -456,12 +454,12 @@ ROWS: Rows = {
     ),
     "standing.Standing.statement: issuer": Row(stopped(SUSPENDED, lifted("bob", iss=user("alice"))), "chain.suspended"),
     "standing.Standing.statement: not-permitted": Row(
-        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("standing.Standing._overrules: bool",)
+        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("policy.engine.PolicyEngine.stops: bool",)
     ),
     "statements.may_state: bool": Row(
-        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("standing.Standing._overrules: bool",)
+        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("policy.engine.PolicyEngine.stops: bool",)
     ),
-    "standing.Standing._overrules: bool": Row(stopped(SUSPENDED, lifted(), by="carol"), "chain.suspended"),
+    "policy.engine.PolicyEngine.stops: bool": Row(stopped(SUSPENDED, lifted(), by="carol"), "chain.suspended"),
     "statements.check: audience": Row(stopped(SUSPENDED, lifted(aud="remit:elsewhere")), "chain.suspended"),
     "statements.check: subject": Row(
         stopped(SUSPENDED, about_another), "chain.suspended", ("statements.may_state: bool",)
@@ -474,7 +472,7 @@ ROWS: Rows = {
         lambda w: stated(w, by="alice", event=Event.REINSTATED, before=REVOKED), "statement.final"
     ),
     "registry.Registry.confirmed: bool": Row(
-        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("standing.Standing._overrules: bool",)
+        stopped(SUSPENDED, lifted("bob")), "chain.suspended", ("policy.engine.PolicyEngine.stops: bool",)
     ),
     "registry.Registry.put_delegation: exists": Row(overwritten, "registry.exists"),
     "registry.Registry.put_statement: exists": Row(said_over, "registry.exists"),

@@ -164,6 +164,12 @@ def test_staff_of_one_tenant_stops_nothing_of_another() -> None:
     engine = PolicyEngine.load(POLICIES, Catalogue.model_validate(apart))
     carol, alice = principal("user/carol"), principal("user/alice")
     assert not engine.may_revoke(by=carol, owner=alice).permitted
+    assert not engine.stops(carol, alice)
+    assert not engine.stops(carol, principal("agent/report-writer"))
+    assert engine.stops(carol, carol)
+    assert engine.stops(carol, principal("user/gone"))
+    assert engine.stops(carol, principal("spiffe://elsewhere/user/alice"))
+    assert not engine.stops(alice, alice)
     assert engine.may_revoke(by=carol, owner=None).permitted
     assert ENGINE.may_revoke(by=carol, owner=alice).permitted
 
