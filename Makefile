@@ -60,7 +60,7 @@ mutate: $(TOOLS) ## take every check away in turn; a test must notice (MODULES="
 	@$(BIN)/python -m tests.mutation $(MODULES)
 
 advisories: $(TOOLS) ## known vulnerabilities of what is pinned (needs an index that answers)
-	@$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 lock:           ## pin again what pyproject.toml asks for (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
