@@ -15,6 +15,7 @@ from activities.reaper import Reconciling
 from activities.revocation import Revocations
 from remit import cascade, reaping
 from remit.assembly import assemble, temporal_client
+from remit.credentials import guard_logs
 from remit.errors import RemitError
 from remit.reaping import scheduling
 from remit.settings import Settings
@@ -27,6 +28,7 @@ from workflows.revocation import Revocation
 
 async def main() -> None:
     """Serve until told to stop; then let running attempts end, and their credentials with them."""
+    guard_logs()
     settings = Settings.load()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -3,8 +3,9 @@
 from remit.credentials.credential import CREDENTIAL, Credential, current_credential
 from remit.credentials.ending import Ending
 from remit.credentials.lease import Lease
+from remit.credentials.logs import guard_logs
 from remit.credentials.mint import Mint, end_login
-from remit.credentials.scrub import REDACTED, holds, scrub, scrub_text
+from remit.credentials.scrub import REDACTED, holds, leaks, scrub, scrub_text
 
 __all__ = [
     "CREDENTIAL",
@@ -15,7 +16,9 @@ __all__ = [
     "Mint",
     "current_credential",
     "end_login",
+    "guard_logs",
     "holds",
+    "leaks",
     "scrub",
     "scrub_text",
 ]

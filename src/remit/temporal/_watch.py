@@ -20,7 +20,7 @@ from temporalio.exceptions import CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ActivityOutboundInterceptor
 
 from remit.attempt import Grant
-from remit.credentials import scrub
+from remit.credentials import living, scrub
 from remit.errors import Held, Refused
 from remit.temporal._parts import Authority
 
@@ -79,6 +79,7 @@ class Watch:
     def guard(self, grant: Grant, tool: asyncio.Task[Any]) -> None:
         """Look after this grant and the tool that runs with it from now on."""
         self._grant, self._tool = grant, tool
+        living.begin(grant.id, grant.secrets)
         self._timers["look"] = self._loop.call_later(self._every, self._begin)
 
     def over(self) -> None:
@@ -91,6 +92,8 @@ class Watch:
     def end(self) -> None:
         """Stop watching."""
         self.over()
+        if self._grant is not None:
+            living.end(self._grant.id)
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import ClientConfig
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -34,6 +35,7 @@ from remit.temporal._internal import Internal
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
 from remit.temporal._registered import check
 from remit.temporal._runs import Runs
+from remit.temporal._scrubbing import scrubbing
 from remit.temporal._workflow import Inbound
 from remit.temporal.tool import declared_by
 
@@ -89,7 +91,10 @@ class RemitPlugin(SimplePlugin):
         )
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
-        """Put delegations on what the client starts."""
+        """Put delegations on what the client starts, and take secrets from the failures it converts."""
+        converter = config.get("data_converter") or DataConverter.default
+        failures = scrubbing(converter.failure_converter_class)
+        config["data_converter"] = dataclasses.replace(converter, failure_converter_class=failures)
         present = list(config.get("interceptors") or [])
         if not any(isinstance(one, ClientInterceptor) for one in present):
             config["interceptors"] = [self._client, *present]
