@@ -26,7 +26,7 @@ from temporalio.worker import (
 )
 
 from remit.attempt import Attempt, Grant
-from remit.credentials import CREDENTIAL, holds, scrub, scrub_text
+from remit.credentials import CREDENTIAL, holds, leaks, scrub, scrub_text
 from remit.errors import Denied, Held, Refused, RemitError
 from remit.telemetry import span
 from remit.temporal import _header as header
@@ -280,7 +280,7 @@ def _finished(result: Any, grant: Grant) -> _Ended:
         return _Ended("ok", result=result)
     clean = scrub(result, grant.secrets)
     encoded = b"".join(payload.data for payload in activity.payload_converter().to_payloads([clean]))
-    if any(secret.encode() in encoded for secret in grant.secrets):
+    if leaks(encoded, grant.secrets):
         refused = Refused(
             "the tool's result holds its credential",
             code="result.secret",
