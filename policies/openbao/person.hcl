@@ -11,6 +11,10 @@ path "transit/sign/{{identity.entity.id}}" {
 }
 path "transit/keys/{{identity.entity.id}}" { capabilities = ["read"] }
 
+# The authority's public keys: what it signed can be verified.
+path "transit/keys/remit-authority" { capabilities = ["read"] }
+path "transit/keys/remit-token"     { capabilities = ["read"] }
+
 # A fresh key to encrypt payloads with; reading what was encrypted takes more, reader.hcl.
 path "transit/datakey/plaintext/remit-payloads" {
   capabilities      = ["update"]

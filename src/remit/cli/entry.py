@@ -17,7 +17,20 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from remit.cli import checks, codec, decisions, explaining, people, policies, stack, stops, tasks, verifying, watching
+from remit.cli import (
+    auditing,
+    checks,
+    codec,
+    decisions,
+    explaining,
+    people,
+    policies,
+    stack,
+    stops,
+    tasks,
+    verifying,
+    watching,
+)
 from remit.cli.options import BEFORE, Before
 from remit.errors import RemitError
 
@@ -43,6 +56,7 @@ app = typer.Typer(
 for _panel, _commands in _PANELS:
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(auditing.app, name="audit", rich_help_panel="Evidence")
 app.add_typer(policies.app, name="policy", rich_help_panel="Evidence")
 
 

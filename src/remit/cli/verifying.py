@@ -32,7 +32,7 @@ def verify(
     from remit.errors import Usage
 
     keys = offline.read_anchors(anchors)
-    groups = _groups(policies or options.settings(home).policies, required=policies is not None)
+    groups = groups_of(policies or options.settings(home).policies, required=policies is not None)
     try:
         content = chain.read_bytes()
     except OSError as error:
@@ -52,8 +52,12 @@ def verify(
         raise typer.Exit(1)
 
 
-def _groups(folder: Path, *, required: bool) -> ActionGroups:
-    """Return the action hierarchy of a policy folder; without one, an action covers only itself."""
+def groups_of(folder: Path, *, required: bool) -> ActionGroups:
+    """Return the action hierarchy of a policy folder; without one, an action covers only itself.
+
+    Raises:
+        Usage: ``policy.folder``, ``policy.invalid``.
+    """
     from remit.errors import Usage
 
     schema = folder / "schema.cedarschema"

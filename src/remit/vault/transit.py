@@ -103,19 +103,31 @@ async def public_key(vault: Vault, name: str, *, mount: str = MOUNT) -> jose.Pub
     Raises:
         Refused: ``transit.key``. Held: OpenBao did not answer.
     """
-    answer = await vault.read(under(f"{mount}/keys", name))
-    data = (answer or {}).get("data") or {}
-    newest = (data.get("keys") or {}).get(str(data.get("latest_version")))
-    if isinstance(newest, Mapping):
-        text = str(newest.get("public_key", ""))
-        if data.get("type") == "ed25519":
-            raw = base64.b64decode(text)
-            x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-            return jose.public_key({"kty": "OKP", "crv": "Ed25519", "x": x})
-        if data.get("type") == "ecdsa-p256":
-            loaded = serialization.load_pem_public_key(text.encode())
-            if isinstance(loaded, ec.EllipticCurvePublicKey):
-                return jose.public_key(jose.public_jwk(loaded))
-    raise Refused(
-        f"transit has no Ed25519 or P-256 key {name!r}", code="transit.key", next_action="Run `remit bootstrap`."
-    )
+    return (await public_keys(vault, name, mount=mount))[0]
+
+
+async def public_keys(vault: Vault, name: str, *, mount: str = MOUNT) -> tuple[jose.PublicKey, ...]:
+    """Return the public halves of all versions of a key that can still verify, newest first.
+
+    Raises:
+        Refused: ``transit.key``. Held: OpenBao did not answer.
+    """
+    data = (await vault.read(under(f"{mount}/keys", name)) or {}).get("data") or {}
+    versions = {int(number): held for number, held in (data.get("keys") or {}).items() if isinstance(held, Mapping)}
+    found = [_public(str(versions[number].get("public_key", "")), data.get("type")) for number in sorted(versions)]
+    if not found or None in found or max(versions) != data.get("latest_version"):
+        raise Refused(
+            f"transit has no Ed25519 or P-256 key {name!r}", code="transit.key", next_action="Run `remit bootstrap`."
+        )
+    return tuple(key for key in reversed(found) if key is not None)
+
+
+def _public(text: str, kind: object) -> jose.PublicKey | None:
+    if kind == "ed25519":
+        x = base64.urlsafe_b64encode(base64.b64decode(text)).rstrip(b"=").decode()
+        return jose.public_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+    if kind == "ecdsa-p256":
+        loaded = serialization.load_pem_public_key(text.encode())
+        if isinstance(loaded, ec.EllipticCurvePublicKey):
+            return jose.public_key(jose.public_jwk(loaded))
+    return None
