@@ -83,6 +83,8 @@ class Chains:
                 self._verified.clear()
                 self._known.clear()
             self._verified[key] = self._known[reference.digest] = chain
+        if chain.leaf.jti != reference.delegation:  # a copy under another id, so with a task of its own
+            raise InvalidDocument("the delegation is stored under another id", code="chain.reference", rule=15)
         if timely:
             try:
                 check_time(chain, int(self._clock()))

@@ -19,6 +19,7 @@ import jwt
 
 from remit import jose
 from remit.delegation import TYP as DELEGATION
+from remit.delegation import Delegation
 from remit.errors import Held, Refused, Usage
 from remit.presentation import MAX_LIFETIME, Presentation
 from remit.presentation import TYP as PRESENTATION
@@ -169,7 +170,7 @@ class Presenter:
         """Return the agent a reference ends at, as its own (unverified) claims say; only its key can prove it.
 
         Raises:
-            Held: The registry does not show the delegation.
+            InvalidDocument: It is no delegation. Held: The registry does not show it.
         """
         if reference not in self._leaves:
             links = await self._registry.links(reference)
@@ -179,11 +180,10 @@ class Presenter:
                     code="registry.absent",
                     next_action="Look whether the delegation was stored: `remit delegations`.",
                 )
-            jose.peek_kid(links[-1], typ=DELEGATION)
-            claims = jwt.decode(links[-1], options={"verify_signature": False})
+            claimed = Delegation.from_claims(jose.peek_claims(links[-1], typ=DELEGATION))
             if len(self._leaves) >= CACHED:
                 self._leaves.clear()
-            self._leaves[reference] = Principal.parse(claims["may_act"]["sub"])
+            self._leaves[reference] = claimed.delegate
         return self._leaves[reference]
 
 
