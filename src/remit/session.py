@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from remit.confined import Confined
 from remit.errors import Refused, Usage
 from remit.principals import PRINCIPAL_NAME
 
@@ -26,7 +27,7 @@ _LAST = "last"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Session(Confined):
     """One login.
 
     Args:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from remit.confined import Confined
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadTrust:
@@ -30,7 +32,7 @@ class WorkloadTrust:
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresConnection:
+class PostgresConnection(Confined):
     """A database in which users are minted.
 
     Args:
@@ -55,7 +57,7 @@ class PostgresConnection:
 
 
 @dataclass(frozen=True, slots=True)
-class OidcProvider:
+class OidcProvider(Confined):
     """The OpenID provider people log in with.
 
     Args:
@@ -74,7 +76,7 @@ class OidcProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class Bootstrapped:
+class Bootstrapped(Confined):
     """What was done.
 
     Args:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from remit.assembly import open_vault
 from remit.catalogue import Catalogue
+from remit.confined import Confined
 from remit.errors import Refused
 from remit.policy.source import CATALOGUE
 from remit.principals import Principal
@@ -112,7 +113,7 @@ def _kept(session: VaultSession, *, person: str, address: str, now: float) -> Se
 
 
 @dataclass(frozen=True, slots=True)
-class _WithPassword:
+class _WithPassword(Confined):
     """A login with a password, whose refusal says so plainly."""
 
     person: str

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from remit.confined import Confined
 from remit.errors import Refused
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Confined):
     """What was minted for one attempt.
 
     Args:
@@ -50,9 +51,6 @@ class Credential:
     def secrets(self) -> tuple[str, ...]:
         """Return every value that must appear nowhere, longest first."""
         return tuple(sorted({v for k, v in self.values.items() if k != "username" and v}, key=len, reverse=True))
-
-    def __reduce__(self) -> str:
-        raise TypeError("a credential never leaves the process that minted it")
 
 
 CREDENTIAL: ContextVar[Credential | None] = ContextVar("remit_credential", default=None)

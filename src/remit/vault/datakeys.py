@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from remit.confined import Confined
 from remit.errors import Held, Refused
 from remit.vault.client import Vault
 from remit.vault.shared import Shared
@@ -40,7 +41,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class DataKey:
+class DataKey(Confined):
     """A key that encrypts now.
 
     Args:
@@ -54,9 +55,6 @@ class DataKey:
     cipher: AESGCM = field(repr=False)
     made: float
     used: int = 0
-
-    def __reduce__(self) -> str:
-        raise TypeError("a data key never leaves the process that unwrapped it")
 
 
 class DataKeys:

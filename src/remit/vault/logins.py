@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from remit.confined import Confined
 from remit.errors import Refused
 from remit.vault.paths import join
 
@@ -22,7 +23,7 @@ Call = Callable[[str, str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Session(Confined):
     """A token of OpenBao.
 
     Args:
@@ -75,7 +76,7 @@ class Login(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class Token(Confined):
     """A token that somebody else got, e.g. the operator's."""
 
     token: str = field(repr=False)
@@ -140,7 +141,7 @@ class TokenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class JwtLogin:
+class JwtLogin(Confined):
     """A workload's login with a signed token (JWT-SVID, Kubernetes or the embedded identity issuer).
 
     Args:
@@ -161,7 +162,7 @@ class JwtLogin:
 
 
 @dataclass(frozen=True, slots=True)
-class UserpassLogin:
+class UserpassLogin(Confined):
     """A person's login with a password."""
 
     name: str

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from remit.confined import Confined
 from remit.errors import Refused
 from remit.vault.paths import join
 
@@ -21,7 +22,7 @@ CEL_ROLE = "step"
 
 
 @dataclass(frozen=True, slots=True)
-class StepLogin:
+class StepLogin(Confined):
     """The login of one attempt of one step.
 
     Args:
