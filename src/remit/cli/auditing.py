@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from remit.cli import auditing_exports, options
+from remit.cli import auditing_exports, auditing_reconciling, options
 
 app = typer.Typer(name="audit", help="The evidence.", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -40,3 +40,4 @@ def verify(
 
 app.command()(auditing_exports.export)
 app.command()(auditing_exports.keys)
+app.command()(auditing_reconciling.reconcile)
