@@ -47,7 +47,7 @@ async def given(w: World, attempt: Attempt, *tokens: str) -> Grant:
 
 
 async def sent(w: World, attempt: Attempt, request: dict[str, Any], token: str) -> Any:
-    return await w.authority.admit(token, request=request, reference=attempt.reference, task=attempt.task)
+    return await w.admit(token, attempt, request)
 
 
 async def why(w: World, attempt: Attempt, *tokens: str) -> list[str]:
@@ -160,6 +160,20 @@ async def test_no_key_of_the_chain_approves(w: World, key: str) -> None:
     attempt, request = await asked(w)
     await w.registry.put_principal(replace((await w.registry.principal(BOB)), key=signer(key).key))  # type: ignore[arg-type]
     assert await why(w, attempt, await w.approve(request, key=key)) == ["approval.four-eyes"]
+
+
+async def test_who_signed_is_read_once_for_an_epoch(w: World) -> None:
+    attempt, request = await asked(w)
+    await w.state(BOB, Event.SUSPENDED, by="carol", iat=NOW - 9)
+    await w.state(BOB, Event.REINSTATED, by="carol", iat=NOW - 8)
+    token = await w.approve(request)
+    await verified(w, attempt, request, token)
+    w.vault.kept.asked.clear()
+    await verified(w, attempt, request, token)
+    assert [path for _, path, _ in w.vault.kept.asked if "/keys/" in path] == []
+    assert (await sent(w, attempt, request, token)).accepted
+    await given(w, attempt, token)
+    assert [path for _, path, _ in w.vault.kept.asked if "/keys/" in path] == []
 
 
 async def test_an_outage_holds_and_is_no_refusal(w: World) -> None:

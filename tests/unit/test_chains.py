@@ -79,6 +79,16 @@ async def test_what_is_not_there_is_revoked(w: World, chains: Chains) -> None:
     assert (refused.value.code, refused.value.status, refused.value.subject) == ("chain.revoked", "revoked", uuid(1))
 
 
+async def test_a_copy_under_another_id_is_not_that_delegation(w: World, chains: Chains) -> None:
+    task = await w.delegate()
+    where = {"parent": None, "namespace": "default", "workflow_id": "another"}
+    await w.registry.put_delegation(task.jws[0], jti=uuid(1), **where)  # type: ignore[arg-type]
+    with pytest.raises(InvalidDocument) as refused:
+        await chains.load(Reference(uuid(1), task.reference.digest), epoch="a")
+    assert (refused.value.code, refused.value.rule) == ("chain.reference", 15)
+    assert (await chains.load(task.reference, epoch="a")).links == task.links
+
+
 @pytest.mark.parametrize("now", [NOW + 630, NOW + 9_000])
 async def test_a_chain_whose_time_is_over_has_expired_by_the_link_that_ends_first(
     w: World, chains: Chains, now: int
@@ -124,6 +134,10 @@ async def test_a_chain_down_to_a_delegation(w: World, chains: Chains) -> None:
     with pytest.raises(Refused) as refused:
         await chains.down_to(uuid(1), epoch="a")
     assert refused.value.code == "delegation.unknown"
+    await w.enter(user("alice"), key="alice-fresh")
+    with pytest.raises(InvalidDocument) as unknown:
+        await chains.down_to(task.links[-1].jti, epoch="b")
+    assert unknown.value.code == "principal.unknown-key"
 
 
 async def test_a_chain_down_to_a_delegation_is_never_endless(w: World, chains: Chains) -> None:

@@ -11,6 +11,8 @@ from remit.catalogue import Catalogue
 from remit.chain import Chain, chain_digest
 from remit.errors import Held, InvalidDocument, NotLive
 from remit.policy import PolicyEngine
+from remit.principals import Principal
+from remit.registry import key_name
 from remit.statements import Event, Status
 from remit.vault.paths import join
 from tests.policies.questions import POLICIES, merged
@@ -119,7 +121,8 @@ async def test_what_somebody_signed_until_it_was_reinstated_stays_dead(w: World,
 
 
 async def test_everything_is_read_once_for_an_epoch_and_the_moment_never_kept(w: World) -> None:
-    _, chain = await two(w)
+    task, chain = await two(w)
+    await stopped_for_a_while(w, task, ANALYST)
     epoch = await w.standing.epoch()
     await w.standing.of(chain, epoch=epoch)
     w.vault.kept.asked.clear()
@@ -131,7 +134,48 @@ async def test_everything_is_read_once_for_an_epoch_and_the_moment_never_kept(w:
     assert EXPIRED in {one.status for one in await w.standing.of(chain, epoch=epoch)}
     w.vault.kept.asked.clear()
     await w.standing.of(chain, epoch="another")
-    assert len(w.vault.kept.asked) == 10
+    # Five records with their lists, two statements about each of two of them (kept, never read twice), one key.
+    assert [path for _, path, _ in w.vault.kept.asked if "/keys/" in path] == [f"remit/data/keys/{CAROLS}"]
+    assert len(w.vault.kept.asked) == 10 + 2
+
+
+CAROLS = key_name(signer("carol").key.kid)
+
+
+async def stopped_for_a_while(w: World, *abouts: Task | Principal) -> None:
+    """Carol suspended these and reinstated them."""
+    for about in abouts:
+        await w.state(about, Event.SUSPENDED, by="carol", iat=NOW - 200)
+        await w.state(about, Event.REINSTATED, by="carol", iat=NOW - 199)
+
+
+@pytest.mark.parametrize("ask", ["principal", "spoke", "of"])
+async def test_a_key_that_was_replaced_is_seen_under_the_next_epoch(w: World, ask: str) -> None:
+    _, chain = await two(w)
+    await stopped_for_a_while(w, ANALYST)
+
+    async def status(epoch: str) -> Status:
+        if ask == "of":
+            return (await w.standing.of(chain, epoch=epoch))[3].status
+        if ask == "spoke":
+            return await w.standing.spoke(ANALYST, at=NOW, epoch=epoch)
+        return await w.standing.principal(ANALYST, epoch=epoch)
+
+    assert await status("a") is LIVE
+    await w.enter(CAROL, key="carol-fresh")
+    assert await status("a") is LIVE
+    assert await status("b") is SUSPENDED
+
+
+async def test_staff_lifts_what_other_staff_stopped(tmp_path: Path) -> None:
+    plain = Catalogue.load(POLICIES / "catalogue.yaml").model_dump()
+    two_of_them = Catalogue.model_validate(merged(plain, {"people": {"bob": {"roles": ["data-steward", "security"]}}}))
+    async with world(tmp_path, PolicyEngine.load(POLICIES, two_of_them)) as w:
+        _, chain = await two(w)
+        await w.state(ANALYST, Event.SUSPENDED, by="carol")
+        assert (await statuses(w, chain))[3] is SUSPENDED
+        await w.state(ANALYST, Event.REINSTATED, by="bob", iat=NOW + 1)
+        assert await statuses(w, chain) == [LIVE] * 5
 
 
 async def test_only_what_was_not_read_is_read(w: World) -> None:
@@ -179,6 +223,28 @@ async def test_a_statement_that_nobody_may_make_counts_for_nothing(
     await w.state(task, Event.REVOKED, by=by, key=key, **changes)
     await w.registry.put_statement(task.subject, uuid(7), "no document")
     assert await statuses(w, chain) == [LIVE] * 5
+
+
+@pytest.mark.parametrize(
+    ("by", "key", "changes", "code"),
+    [
+        ("bob", "", {}, "statement.not-permitted"),
+        ("alice", "bob", {}, "statement.issuer"),
+        ("alice", "nobody", {}, "principal.unknown-key"),
+        ("alice", "", {"aud": "remit:elsewhere"}, "statement.audience"),
+        ("alice", "", {"iat": NOW + 31}, "statement.not-yet"),
+        ("alice", "", {"subject": WRITER}, "statement.subject"),
+    ],
+)
+async def test_why_a_statement_counts_for_nothing(
+    w: World, by: str, key: str, changes: dict[str, object], code: str
+) -> None:
+    task, chain = await two(w)
+    event = Event.REINSTATED if code == "statement.not-yet" else Event.REVOKED
+    token = await w.state(task, event, by=by, key=key, **changes)
+    with pytest.raises(InvalidDocument) as refused:
+        await w.standing.statement(token, subject=task.subject, links=chain.links, epoch="a")
+    assert refused.value.code == code
 
 
 async def test_one_bad_statement_hides_no_good_one(w: World) -> None:

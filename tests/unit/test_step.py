@@ -129,6 +129,7 @@ def test_a_digest_depends_on_the_value_alone(value, rng: random.Random):
         "\u0301",
         "\u05d0",
         "\u0627",
+        "\u3164",
         "\u0661",
         "```\n# done",
         "\U000e0041",

@@ -15,7 +15,7 @@ from typing import Any
 
 from remit import approvals, audit, jose, presentation, statements
 from remit.approvals import Approval
-from remit.attempt import Attempt, Grant
+from remit.attempt import Admission, Attempt, Grant
 from remit.audit import AuditLog
 from remit.authority import Authority
 from remit.chain import chain_digest, parent_hash
@@ -26,6 +26,7 @@ from remit.policy import PolicyEngine
 from remit.presentation import Presentation
 from remit.principals import Principal
 from remit.registry import PrincipalRecord, Registry
+from remit.sealing import Sealing
 from remit.statements import DelegationSubject, Event, Statement, Subject
 from remit.step import Call, arguments_digest
 from tests.policies.questions import POLICIES
@@ -85,13 +86,18 @@ class World:
             postgres={"database": "host=h dbname=d"},
             clock=self.clock,
         )
+        log = AuditLog(folder, clock=self.clock)
+        self.sealing = Sealing(
+            audit=log, heads=self.registry.heads, signer=signer("steps"), trust_domain=DOMAIN, clock=self.clock
+        )
         self.authority = Authority(
             registry=self.registry,
             policy=policy,
             catalogue=policy.catalogue,
             mint=self.mint,
             ledger=self.ledger,
-            audit=AuditLog(folder, clock=self.clock),
+            audit=log,
+            sealing=self.sealing,
             clock=self.clock,
         )
         self.standing = self.authority.standing
@@ -166,6 +172,11 @@ class World:
 
     async def authorize(self, attempt: Attempt, **shown: Any) -> Grant:
         return await self.authority.authorize(attempt, self.proof(attempt, **shown))
+
+    async def admit(self, token: str, attempt: Attempt, asked: dict[str, Any]) -> Admission:
+        """Send a decision about an attempt that waits."""
+        place = {"namespace": attempt.namespace, "task": attempt.task}
+        return await self.authority.admit(token, request=asked, reference=attempt.reference, **place)
 
     async def approve(self, asked: dict[str, Any], *, by: str = "bob", key: str = "", **changes: Any) -> str:
         """Sign a decision about a request."""

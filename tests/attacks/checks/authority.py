@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from remit import jose, statements
 from remit.approvals import Decision
-from remit.attempt import Attempt
+from remit.attempt import Admission, Attempt
 from remit.catalogue import Catalogue
 from remit.chain import chain_digest
 from remit.credentials.lease import Occasion
@@ -119,30 +119,27 @@ def approved(*, by: str = "bob", before: Any = None, **changes: Any) -> Any:
     return attack
 
 
-def admitted(*, root: str = "alice", by: str = "bob", **changes: Any) -> Any:
+def admitted(*, by: str) -> Any:
     """Have somebody send a decision; the refusal is why it is not taken."""
 
     async def attack(w: World) -> object:
-        attempt, request = await publishing(w, by=root)
-        token = await w.approve({**request, **changes.pop("asked", {})}, by=by, **changes)
-        told = {**request, **({"binding": ""} if not token else {})}
-        answer = await w.authority.admit(token, request=told, reference=attempt.reference, task=attempt.task)
-        if not answer.accepted:
-            raise Refused("", code=answer.code)
-        return answer
+        attempt, request = await publishing(w)
+        return taken(await w.admit(await w.approve(request, by=by), attempt, request))
 
     return attack
+
+
+def taken(answer: Admission) -> Admission:
+    if not answer.accepted:
+        raise Refused("", code=answer.code)
+    return answer
 
 
 async def for_nothing(w: World) -> object:
     """A decision sent to a task of which nothing waits."""
     attempt, request = await publishing(w)
     token = await w.approve(request)
-    told = {"request": "", "binding": "", "approvers": []}
-    answer = await w.authority.admit(token, request=told, reference=attempt.reference, task=attempt.task)
-    if not answer.accepted:
-        raise Refused("", code=answer.code)
-    return answer
+    return taken(await w.admit(token, attempt, {"request": "", "binding": "", "approvers": []}))
 
 
 async def by_a_key_of_the_chain(w: World) -> object:
@@ -161,7 +158,7 @@ async def rejected_before(w: World) -> object:
     """A rejection was admitted, and the workflow that asked was reset and remembers only the approval."""
     attempt, request = await publishing(w)
     no = await w.approve(request, decision="reject")
-    await w.authority.admit(no, request=request, reference=attempt.reference, task=attempt.task)
+    await w.admit(no, attempt, request)
     return await tried(w, attempt, await w.approve(request))
 
 
@@ -252,7 +249,7 @@ async def too_long(w: World) -> object:
 
 
 async def delegated(w: World, parent: Task, *, to: str = "report-writer", max_depth: int = 2) -> object:
-    return await w.authority.delegate(
+    return await w.authority.delegating.delegate(
         parent=parent.reference,
         agent=to,
         scope=Scope(("read",), ("flights",), 10),
@@ -285,13 +282,13 @@ def resumed(**changes: Any) -> Any:
         if changes.get("stopped", True):
             await w.state(old, Event.REVOKED)
         place = {"namespace": "default", "task": "task", "first_run": "run-1"}
-        return await w.authority.adopt(**place, old=old.reference, new=new.reference)
+        return await w.authority.delegating.adopt(**place, old=old.reference, new=new.reference)
 
     return attack
 
 
 async def resumed_in_quarantine(w: World) -> object:
-    w.authority._delegating._policy = changed({"agents": {"flight-analyst": {"roles": ["analyst", "quarantined"]}}})
+    w.authority.delegating._policy = changed({"agents": {"flight-analyst": {"roles": ["analyst", "quarantined"]}}})
     return await resumed()(w)
 
 
@@ -328,6 +325,15 @@ async def another_digest(w: World) -> object:
     task = await w.delegate()
     attempt = task.attempt(reference=Reference(task.reference.delegation, OTHER_DIGEST))
     return await w.authorize(attempt, digest=task.reference.digest)
+
+
+async def copied(w: World) -> object:
+    """The same delegation again under an id of one's own, made for a task of one's own."""
+    task = await w.delegate()
+    where = {"parent": None, "namespace": "default", "workflow_id": "task"}
+    await w.registry.put_delegation(task.jws[0], jti=numbered(1), **where)
+    attempt = task.attempt(reference=Reference(numbered(1), task.reference.digest))
+    return await w.authorize(attempt, delegation=task.reference.delegation)
 
 
 async def nine_links(w: World) -> object:
@@ -426,14 +432,14 @@ ROWS: Rows = {
     "presentation.check: attempt": Row(step(run="run-2"), "presentation.attempt"),
     "presentation.check: arguments": Row(step(arguments=OTHER_DIGEST), "presentation.arguments"),
     "authority.Authority._authorize: proof": Row(unproven(OSError()), "lost", ("jose.check_size: size",), lost=True),
-    "authority.Authority._authorize: _unproven": Row(
+    "authority.Authority._authorize: unproven": Row(
         unproven(Refused("", code="vault.login")), "vault.login", ("jose.check_size: size",), lost=True
     ),
     # Where and when.
     "chains.Chains.require_bound: other-task": Row(elsewhere, "delegation.other-task"),
     "registry.Registry.bind_run: bool": Row(elsewhere, "delegation.other-task"),
     "registry._enter: bool": Row(reset_elsewhere, "delegation.other-task"),
-    "authority.Authority._require_time: expiring": Row(step(task={"exp": NOW + 4}), "chain.expiring"),
+    "proving.require_time: expiring": Row(step(task={"exp": NOW + 4}), "chain.expiring"),
     "doing.Doing._claim: _begun": Row(once_more, "step.once"),
     "chains.Chains.load: revoked": Row(
         lambda w: w.authority.describe(Reference(numbered(1), OTHER_DIGEST)), "chain.revoked", lost=True
@@ -441,6 +447,7 @@ ROWS: Rows = {
     "chains.Chains.down_to: unknown": Row(
         lambda w: w.authority._chains.down_to(numbered(1), epoch="1"), "delegation.unknown", lost=True
     ),
+    "chains.Chains.load: reference": Row(copied, "chain.reference"),
     "registry.Registry.links: links": Row(nine_links, "chain.links"),
     "registry.Registry.links: digest": Row(another_digest, "chain.digest"),
     # Standing, and who may say what.

@@ -84,12 +84,21 @@ def _forget() -> None:
 def _modules(name: str) -> Iterator[str]:
     parts = name.partition(":")[0].split(".")
     for length in range(1, len(parts)):
-        if (SOURCES / ("/".join(parts[:length]) + ".py")).is_file():
-            yield ".".join(parts[:length])
+        if is_file(module := ".".join(parts[:length])):
+            yield module
+
+
+def is_file(module: str) -> bool:
+    """Tell whether a module is a file of its own, and no package."""
+    return _path(module).is_file()
+
+
+def _path(module: str) -> Path:
+    return SOURCES / f"{module.replace('.', '/')}.py"
 
 
 def _source(module: str) -> str:
-    return (SOURCES / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    return _path(module).read_text(encoding="utf-8")
 
 
 def _label(raised: ast.expr | None) -> str:
