@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,23 +105,32 @@ class Approving:
             )
         return Approved(approval, key.kid)
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], chain: Chain, task: str, epoch: str) -> Admission:
+    async def admit(
+        self,
+        token: str,
+        *,
+        request: Mapping[str, Any],
+        chain: Awaitable[Chain],
+        place: Mapping[str, str],
+        epoch: str,
+    ) -> Admission:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing.
 
         Args:
-            request: What `NeedsApproval` said.
+            request: What `NeedsApproval` said. chain: The task's, once it is loaded.
+            place: For the record: namespace, task and delegation.
 
         Raises:
             Held: The registry did not answer.
         """
-        told = {"event": "decision", "task": task, "delegation": chain.leaf.jti, "request": request.get("request")}
+        told = {"event": "decision", **place, "request": request.get("request")}
         try:
             one = await self.verify(
                 token,
                 request=str(request["request"]),
                 bound=str(request["binding"]),
                 approvers=tuple(request["approvers"]),
-                chain=chain,
+                chain=await chain,
                 epoch=epoch,
             )
         except Held:

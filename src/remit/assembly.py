@@ -26,6 +26,7 @@ from remit.policy import PolicyEngine
 from remit.policy.source import CATALOGUE
 from remit.principals import Principal
 from remit.registry import Registry
+from remit.sealing import Sealing
 from remit.settings import Settings
 from remit.vault import JwtLogin, Login, TransitSigner, Vault
 
@@ -93,10 +94,14 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
         await registry.epoch()  # tells at once whether OpenBao answers and is set up
         audit = AuditLog(settings.audit_folder, clock=time.time)
         ledger = Ledger(registry)
+        signer = await TransitSigner.open(vault, STEP_KEY)
+        sealing = Sealing(
+            audit=audit, heads=registry.heads, signer=signer, trust_domain=catalogue.trust_domain, clock=time.time
+        )
         mint = Mint(
             vault=vault,
             registry=registry,
-            steps=await TransitSigner.open(vault, STEP_KEY),
+            steps=signer,
             tokens=await TransitSigner.open(vault, TOKEN_KEY),
             issuer=f"spiffe://{catalogue.trust_domain}/authority",
             postgres=settings.postgres,
@@ -109,6 +114,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
             mint=mint,
             ledger=ledger,
             audit=audit,
+            sealing=sealing,
             clock=time.time,
         )
         closing.push_async_callback(authority.close)
@@ -124,8 +130,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
             return signer
 
         presenter = Presenter(registry, signer_of=signer_of, clock=time.time)
-        again = asyncio.create_task(_destroy_pending(authority))
-        closing.callback(again.cancel)
+        for again in (asyncio.create_task(_destroy_pending(authority)), asyncio.create_task(sealing.run())):
+            closing.callback(again.cancel)
         yield Parts(settings, catalogue, policy, registry, vault, audit, authority, presenter)
 
 

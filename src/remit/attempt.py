@@ -1,6 +1,7 @@
 """What is asked of the authority, and what it answers: plain values that cross a process boundary.
 
 - An `Attempt` names one try of one step: the chain by reference, the execution, the call, the approvals given.
+- An `Unasked` one ended before it could be asked about; it leaves a record all the same.
 - A `Grant` is the authority's yes to exactly that attempt, with the credential minted for it.
 """
 
@@ -52,6 +53,30 @@ class Attempt:
         """The step's own name, 52 characters a-z and 2-7: the same for all its attempts, in whatever run they are."""
         told = json.dumps([self.namespace, self.task, self.first_run, self.step]).encode()
         return base64.b32encode(sha256(told).digest()).decode().rstrip("=").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """What is known of an attempt that ended before the authority was asked: without a delegation, or of no known tool.
+
+    Args:
+        namespace, activity, attempt, tool: As of an `Attempt`.
+        task, run: As of an `Attempt`; None when no workflow started it.
+        step, delegation: As of an `Attempt`; None when it carried no mark.
+    """
+
+    namespace: str
+    activity: str
+    attempt: int
+    tool: str
+    task: str | None = None
+    run: str | None = None
+    step: int | None = None
+    delegation: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known, for the record."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

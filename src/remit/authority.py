@@ -20,9 +20,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from remit import jose
 from remit.approving import Approving
-from remit.attempt import Admission, Attempt, Grant
+from remit.attempt import Admission, Attempt, Grant, Unasked
 from remit.audit import AuditLog
 from remit.catalogue import Service
 from remit.chain import Chain
@@ -33,11 +32,9 @@ from remit.deciding import Deciding
 from remit.delegating import Delegating
 from remit.delegation import Reference, Scope
 from remit.doing import Doing
-from remit.errors import Held, NotLive, Refused, RemitError
-from remit.presentation import TYP as PRESENTATION
-from remit.presentation import Presentation
-from remit.presentation import check as check_presentation
-from remit.recording import AttemptRecord
+from remit.errors import Refused, RemitError
+from remit.proving import require_presenter, require_time, unproven
+from remit.recording import AttemptRecord, outcome_of, record_refusal
 from remit.running import Running
 from remit.standing import Standing, Standpoint
 from remit.step import arguments_digest
@@ -48,13 +45,7 @@ if TYPE_CHECKING:
     from remit.ledger import Ledger
     from remit.policy import PolicyEngine
     from remit.registry import Registry
-
-
-MARGIN_SECONDS = 5.0
-"""What a chain must have left for an attempt to begin; of a short-lived one a tenth of its life."""
-
-_LOCKED = frozenset({"vault.login", "vault.forbidden", "transit.rejected"})
-"""What OpenBao answers to an agent whose entity is disabled or whose key is deleted."""
+    from remit.sealing import Sealing
 
 
 class Authority:
@@ -66,7 +57,7 @@ class Authority:
         catalogue: Credential profiles and the trust domain.
         mint: The fenced mint.
         ledger: Budgets.
-        audit: Where records go.
+        audit: Where records go. sealing: Signs how far they go.
         clock: Unix seconds.
     """
 
@@ -79,14 +70,15 @@ class Authority:
         mint: Mint,
         ledger: Ledger,
         audit: AuditLog,
+        sealing: Sealing,
         clock: Callable[[], float],
     ) -> None:
-        self._registry = registry
         self._policy = policy
         self._catalogue = catalogue
         self._mint = mint
         self._ledger = ledger
         self._audit = audit
+        self._sealing = sealing
         self._clock = clock
         self.audience = f"remit:{catalogue.trust_domain}"
         self.standing = Standing(
@@ -98,7 +90,7 @@ class Authority:
         self._chains = Chains(
             registry, standing=self.standing, audience=self.audience, groups=policy.groups, clock=clock
         )
-        self._delegating = Delegating(
+        self.delegating = Delegating(
             registry=registry,
             chains=self._chains,
             standing=self.standing,
@@ -106,6 +98,7 @@ class Authority:
             catalogue=catalogue,
             audit=audit,
             audience=self.audience,
+            spent=ledger.spent,
             clock=clock,
         )
         self._approving = Approving(
@@ -130,7 +123,7 @@ class Authority:
             try:
                 return await self._authorize(attempt, presentation, record)
             except RemitError as error:
-                record.write("held" if isinstance(error, Held) else "refused", error=error)
+                record.write(outcome_of(error), error=error)
                 raise
             except BaseException as error:
                 record.write("failed", code=type(error).__name__)
@@ -152,9 +145,10 @@ class Authority:
             )
             await self.standing.require_live(chain, epoch=epoch)
             if isinstance(proof, Refused):
-                raise _unproven(proof)  # only now: who is stopped may have lost its key too, and that is not the reason
-            self._require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments)
-            self._require_time(chain)
+                raise unproven(proof)  # only now: who is stopped may have lost its key too, and that is not the reason
+            now = self._clock()
+            require_presenter(proof, attempt=attempt, chain=chain, arguments=arguments, audience=self.audience, now=now)
+            require_time(chain, now=now)
             await self._chains.require_bound(
                 attempt.reference.delegation,
                 namespace=attempt.namespace,
@@ -232,48 +226,26 @@ class Authority:
         chain = await self._chains.load(reference, epoch=epoch, timely=False)
         return chain, await self.standing.of(chain, epoch=epoch)
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
+    async def admit(
+        self, token: str, *, request: Mapping[str, Any], reference: Reference, namespace: str, task: str
+    ) -> Admission:
         """Tell whether a decision somebody sent counts for a waiting request; consumes nothing."""
         epoch = await self.standing.epoch()
-        chain = await self._chains.load(reference, epoch=epoch)
-        return await self._approving.admit(token, request=request, chain=chain, task=task, epoch=epoch)
+        place = {"namespace": namespace, "task": task, "delegation": reference.delegation}
+        chain = self._chains.load(reference, epoch=epoch)
+        return await self._approving.admit(token, request=request, chain=chain, place=place, epoch=epoch)
 
-    async def delegate(
-        self,
-        *,
-        parent: Reference,
-        agent: str,
-        scope: Scope,
-        expires_in: int,
-        max_depth: int,
-        namespace: str,
-        task: str,
-        first_run: str,
-        child: str,
-        signer: jose.Signer,
-    ) -> Reference:
-        """Make the next link of a chain; see `Delegating.delegate`."""
-        return await self._delegating.delegate(
-            parent=parent,
-            agent=agent,
-            scope=scope,
-            expires_in=expires_in,
-            max_depth=max_depth,
-            namespace=namespace,
-            task=task,
-            first_run=first_run,
-            child=child,
-            signer=signer,
-            spent=self._ledger.spent(parent.delegation),
-        )
+    async def refuse(self, attempt: Unasked, error: BaseException) -> None:
+        """Record an attempt that ended before it could be asked about."""
+        record_refusal(attempt, error, audit=self._audit)
 
-    async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
-        """Let a waiting task go on under a fresh delegation; see `Delegating.adopt`."""
-        await self._delegating.adopt(namespace=namespace, task=task, first_run=first_run, old=old, new=new)
+    async def seal(self) -> Mapping[str, Any] | None:
+        """Have what was recorded so far signed; return the last head, None when there is nothing.
 
-    async def allow(self, reference: Reference, *, namespace: str, task: str, first_run: str, child: str) -> None:
-        """Let a child execution of this task use the same delegation; see `Delegating.allow`."""
-        await self._delegating.allow(reference, namespace=namespace, task=task, first_run=first_run, child=child)
+        Raises:
+            Held, Refused: It is not signed now; it will be tried again.
+        """
+        return await self._sealing.seal()
 
     async def settled(self) -> None:
         """Return when the logins of all grants released so far are ended, or known to be pending."""
@@ -284,36 +256,11 @@ class Authority:
         return await self._running.retry_pending()
 
     async def close(self) -> None:
-        """Destroy what is still held, give back unused budget, close the audit log."""
+        """Destroy what is still held, give back unused budget, close and seal the audit log."""
         await self._running.close()
         await self._ledger.close()
         self._audit.close()
-
-    def _require_presenter(self, proof: str, *, attempt: Attempt, chain: Chain, arguments: str) -> None:
-        presented = Presentation.from_claims(jose.verify(proof, typ=PRESENTATION, key=chain.key))
-        check_presentation(
-            presented,
-            agent=chain.agent,
-            audience=self.audience,
-            reference=chain.reference,
-            workflow=attempt.task,
-            run=attempt.run,
-            activity=attempt.activity,
-            attempt=attempt.attempt,
-            arguments=arguments,
-            now=int(self._clock()),
-        )
-
-    def _require_time(self, chain: Chain) -> None:
-        first = min(chain.links, key=lambda link: link.exp)
-        left = first.exp - self._clock()
-        if left < min(MARGIN_SECONDS, (first.exp - first.iat) / 10):
-            raise NotLive(
-                f"delegation {first.jti} expires in {max(0, int(left))} s: too soon to begin a step",
-                status="expiring",
-                subject=first.jti,
-                next_action="Delegate anew and run `remit resume TASK`.",
-            )
+        await self._sealing.close()
 
     def _profile(self, name: str | None) -> CredentialProfile | None:
         if name is None:
@@ -338,18 +285,3 @@ class Authority:
             service=touched.audience if isinstance(touched, Service) else "",
             scope=Scope((attempt.call.action,), (touched.space,), attempt.cost),
         )
-
-
-def _unproven(proof: Refused) -> RemitError:
-    """Return what it means that the leaf agent could not prove who it is although its chain is live.
-
-    OpenBao locks an agent out when it is stopped and lets it in a moment after it is reinstated. So a lock holds the
-    attempt; a worker that is not that agent's refuses it.
-    """
-    if proof.code not in _LOCKED:
-        return proof
-    return Held(
-        f"the agent cannot prove who it is: {proof.message}",
-        code=proof.code,
-        next_action="Look at its entity and key in OpenBao, or run `remit bootstrap`.",
-    )

@@ -99,7 +99,7 @@ class Deciding:
         if verdict.decision == "needs-approval":
             bound = binding(task=attempt.task, run=attempt.first_run, delegation=chain.leaf.jti, call=call)
             request = request_id(bound, attempt.step)
-            record.note(verdict=verdict.decision, policies=list(verdict.policies))
+            record.note(verdict=verdict.decision, policies=list(verdict.policies), request=request, binding=bound)
             approvals, refused = await self._approving.given(
                 attempt, request=request, bound=bound, approvers=verdict.approvers, chain=chain, epoch=epoch
             )

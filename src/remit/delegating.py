@@ -1,13 +1,15 @@
 """Delegating: an agent hands something narrower to another, and a waiting task goes on under a fresh delegation.
 
 - A link is stored only after the whole chain with it was verified as any other would be.
+- What is refused leaves a record as what was made does; an outage leaves none, for it is asked again.
 - Asking twice for the same link for the same task gives the one that exists: a retry makes no second authority.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from remit import jose
@@ -15,7 +17,7 @@ from remit.chain import parent_hash
 from remit.chains import Chains
 from remit.delegation import TYP as DELEGATION
 from remit.delegation import Delegation, Reference, Scope, check_grantable
-from remit.errors import Denied, Refused
+from remit.errors import Denied, Held, Refused, RemitError
 from remit.policy import RunContext
 from remit.principals import Principal
 from remit.statements import Status
@@ -41,6 +43,7 @@ class Delegating:
         catalogue: Catalogue,
         audit: AuditLog,
         audience: str,
+        spent: Callable[[str], int],
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -50,6 +53,7 @@ class Delegating:
         self._catalogue = catalogue
         self._audit = audit
         self._audience = audience
+        self._spent = spent
         self._clock = clock
 
     async def delegate(
@@ -65,7 +69,6 @@ class Delegating:
         first_run: str,
         child: str,
         signer: jose.Signer,
-        spent: int,
     ) -> Reference:
         """Make the next link: the leaf agent hands something narrower to another agent, for one task.
 
@@ -74,71 +77,70 @@ class Delegating:
             task, first_run: The execution that asks; it must hold the parent.
             child: Workflow id the new link is for.
             signer: The delegating agent's own key.
-            spent: Budget units already spent under the parent.
 
         Raises:
             Denied, InvalidDocument, NotLive: Nothing was made.
         """
-        epoch = await self._standing.epoch()
-        chain = await self._chains.load(parent, epoch=epoch)
-        await self._standing.require_live(chain, epoch=epoch)
-        await self._chains.require_bound(parent.delegation, namespace=namespace, task=task, first_run=first_run)
-        delegate = Principal(self._catalogue.trust_domain, "agent", agent)
-        record = await self._registry.principal(delegate)
-        if record is None:
-            raise Denied(
-                f"there is no agent {agent!r}",
-                code="agent.unknown",
-                next_action=f"Agents are: {', '.join(sorted(self._catalogue.agents))}.",
+        told = {"event": "delegated", "namespace": namespace, "task": task, "child": child}
+        with self._recorded({**told, "delegation": parent.delegation, "to": agent}):
+            epoch = await self._standing.epoch()
+            chain = await self._chains.load(parent, epoch=epoch)
+            await self._standing.require_live(chain, epoch=epoch)
+            await self._chains.require_bound(parent.delegation, namespace=namespace, task=task, first_run=first_run)
+            delegate = Principal(self._catalogue.trust_domain, "agent", agent)
+            record = await self._registry.principal(delegate)
+            if record is None:
+                raise Denied(
+                    f"there is no agent {agent!r}",
+                    code="agent.unknown",
+                    next_action=f"Agents are: {', '.join(sorted(self._catalogue.agents))}.",
+                )
+            now = int(self._clock())
+            link = Delegation(
+                jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{child}/{agent}/{scope}")),
+                iss=chain.agent,
+                sub=chain.root,
+                aud=self._audience,
+                delegate=delegate,
+                key=record.key.jwk,
+                iat=max(now, chain.leaf.iat),
+                nbf=max(now, chain.leaf.nbf),
+                exp=min(chain.leaf.exp, now + expires_in),
+                depth=chain.leaf.depth + 1,
+                max_depth=max_depth,
+                par_hash=parent_hash(chain.jws[-1]),
+                purpose=chain.leaf.purpose,
+                scope=scope,
             )
-        now = int(self._clock())
-        link = Delegation(
-            jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{child}/{agent}/{scope}")),
-            iss=chain.agent,
-            sub=chain.root,
-            aud=self._audience,
-            delegate=delegate,
-            key=record.key.jwk,
-            iat=max(now, chain.leaf.iat),
-            nbf=max(now, chain.leaf.nbf),
-            exp=min(chain.leaf.exp, now + expires_in),
-            depth=chain.leaf.depth + 1,
-            max_depth=max_depth,
-            par_hash=parent_hash(chain.jws[-1]),
-            purpose=chain.leaf.purpose,
-            scope=scope,
-        )
-        check_grantable(link)
-        existing = await self._registry.delegation(link.jti)
-        if existing is not None:
-            return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference
-        run = RunContext(now=now, step=0, attempt=1, spent=spent, cost=0)
-        verdict = self._policy.may_delegate(chain=chain, child=link, run=run)
-        if verdict.decision != "permit":
-            raise Denied(
-                f"{chain.agent.short} may not delegate this to {delegate.short}",
-                code="delegation.denied",
-                policies=verdict.policies,
-                next_action="Delegate less: actions, spaces, budget, expiry and depth may only shrink.",
+            check_grantable(link)
+            existing = await self._registry.delegation(link.jti)
+            if existing is not None:
+                return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference
+            run = RunContext(now=now, step=0, attempt=1, spent=self._spent(chain.leaf.jti), cost=0)
+            verdict = self._policy.may_delegate(chain=chain, child=link, run=run)
+            if verdict.decision != "permit":
+                raise Denied(
+                    f"{chain.agent.short} may not delegate this to {delegate.short}",
+                    code="delegation.denied",
+                    policies=verdict.policies,
+                    next_action="Delegate less: actions, spaces, budget, expiry and depth may only shrink.",
+                )
+            token = await jose.sign(link.to_claims(), typ=DELEGATION, signer=signer)
+            made = await self._chains.extended([*chain.jws, token], epoch=epoch)
+            await self._registry.put_delegation(
+                token, jti=link.jti, parent=chain.leaf.jti, namespace=namespace, workflow_id=child
             )
-        token = await jose.sign(link.to_claims(), typ=DELEGATION, signer=signer)
-        made = await self._chains.extended([*chain.jws, token], epoch=epoch)
-        await self._registry.put_delegation(
-            token, jti=link.jti, parent=chain.leaf.jti, namespace=namespace, workflow_id=child
-        )
-        self._audit.append(
-            {
-                "event": "delegated",
-                "task": task,
-                "child": child,
-                "root": made.root.spiffe_id,
-                "by": chain.agent.spiffe_id,
-                "agent": made.agent.spiffe_id,
-                "chain": list(made.ids),
-                "digest": made.digest,
-            }
-        )
-        return made.reference
+            self._audit.append(
+                {
+                    **told,
+                    "root": made.root.spiffe_id,
+                    "by": chain.agent.spiffe_id,
+                    "agent": made.agent.spiffe_id,
+                    "chain": list(made.ids),
+                    "digest": made.digest,
+                }
+            )
+            return made.reference
 
     async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
         """Let a waiting task go on under a fresh delegation: the same human, agent and purpose, made for this task.
@@ -146,43 +148,58 @@ class Delegating:
         Raises:
             Refused: ``resume.not-waiting``, ``resume.different`` or any reason the fresh chain is no authority now.
         """
-        epoch = await self._standing.epoch()
-        before = await self._chains.load(old, epoch=epoch, timely=False)
-        if all(point.status is Status.LIVE for point in await self._standing.of(before, epoch=epoch)):
-            raise Refused(
-                "this task does not wait for a delegation: the one it has is live",
-                code="resume.not-waiting",
-                next_action="Revoke or suspend it first, or let it expire.",
+        told = {"event": "resumed", "namespace": namespace, "task": task, "replaces": old.delegation}
+        with self._recorded({**told, "delegation": new.delegation}):
+            epoch = await self._standing.epoch()
+            before = await self._chains.load(old, epoch=epoch, timely=False)
+            if all(point.status is Status.LIVE for point in await self._standing.of(before, epoch=epoch)):
+                raise Refused(
+                    "this task does not wait for a delegation: the one it has is live",
+                    code="resume.not-waiting",
+                    next_action="Revoke or suspend it first, or let it expire.",
+                )
+            after = await self._chains.load(new, epoch=epoch)
+            await self._standing.require_live(after, epoch=epoch)
+            if (before.root, before.agent, before.leaf.purpose) != (after.root, after.agent, after.leaf.purpose):
+                raise Refused(
+                    "a task resumes only for the same human, agent and purpose",
+                    code="resume.different",
+                    next_action="Delegate the same job anew.",
+                )
+            run = RunContext(now=int(self._clock()), step=0, attempt=1, spent=0, cost=0)
+            verdict = self._policy.may_resume(chain=after, owner=before.root, run=run)
+            if verdict.decision != "permit":
+                raise Denied("policy does not let this task resume", code="resume.denied", policies=verdict.policies)
+            await self._chains.require_bound(new.delegation, namespace=namespace, task=task, first_run=first_run)
+            self._audit.append(
+                {
+                    **told,
+                    "root": after.root.spiffe_id,
+                    "agent": after.agent.spiffe_id,
+                    "chain": list(after.ids),
+                    "digest": after.digest,
+                }
             )
-        after = await self._chains.load(new, epoch=epoch)
-        await self._standing.require_live(after, epoch=epoch)
-        if (before.root, before.agent, before.leaf.purpose) != (after.root, after.agent, after.leaf.purpose):
-            raise Refused(
-                "a task resumes only for the same human, agent and purpose",
-                code="resume.different",
-                next_action="Delegate the same job anew.",
-            )
-        run = RunContext(now=int(self._clock()), step=0, attempt=1, spent=0, cost=0)
-        verdict = self._policy.may_resume(chain=after, owner=before.root, run=run)
-        if verdict.decision != "permit":
-            raise Denied("policy does not let this task resume", code="resume.denied", policies=verdict.policies)
-        await self._chains.require_bound(new.delegation, namespace=namespace, task=task, first_run=first_run)
-        self._audit.append(
-            {
-                "event": "resumed",
-                "task": task,
-                "root": after.root.spiffe_id,
-                "agent": after.agent.spiffe_id,
-                "chain": list(after.ids),
-                "digest": after.digest,
-                "replaces": old.delegation,
-            }
-        )
 
     async def allow(self, reference: Reference, *, namespace: str, task: str, first_run: str, child: str) -> None:
         """Let the execution `child` present the same delegation; `task` must be one that holds it."""
-        epoch = await self._standing.epoch()
-        chain = await self._chains.load(reference, epoch=epoch)
-        await self._standing.require_live(chain, epoch=epoch)
-        await self._chains.require_bound(reference.delegation, namespace=namespace, task=task, first_run=first_run)
-        await self._registry.allow_task(reference.delegation, workflow_id=child)
+        told = {"event": "allowed", "namespace": namespace, "task": task, "child": child}
+        told |= {"delegation": reference.delegation}
+        with self._recorded(told):
+            epoch = await self._standing.epoch()
+            chain = await self._chains.load(reference, epoch=epoch)
+            await self._standing.require_live(chain, epoch=epoch)
+            await self._chains.require_bound(reference.delegation, namespace=namespace, task=task, first_run=first_run)
+            await self._registry.allow_task(reference.delegation, workflow_id=child)
+            self._audit.append(told)
+
+    @contextmanager
+    def _recorded(self, told: Mapping[str, str]) -> Iterator[None]:
+        """Record it when the block is refused."""
+        try:
+            yield
+        except Held:
+            raise
+        except RemitError as error:
+            self._audit.append({**told, "outcome": "refused", "code": error.code, "message": error.message})
+            raise

@@ -1,7 +1,8 @@
 """Recording: what the audit log says of one attempt.
 
 - Facts are noted as they become known, so that a refusal's record holds all that was known when it was refused.
-- A permitted attempt has a record before its tool runs and one when it ended; any other has exactly one.
+- A permitted attempt has a record before its tool runs and one when it ended; any other has exactly one, also when it
+  ended before the authority could be asked about it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from remit.attempt import Attempt
+from remit.attempt import Attempt, Unasked
 from remit.audit import AuditLog
-from remit.errors import Denied, RemitError
+from remit.errors import Denied, Held, RemitError
 
 
 class AttemptRecord:
@@ -66,11 +67,27 @@ class AttemptRecord:
         """
         record = {**self._facts, "outcome": outcome, "ms": round((self._clock() - self._began) * 1000, 2)}
         if error is not None:
-            record |= {"code": error.code, "message": error.message}
-            if isinstance(error, Denied):
-                record.setdefault("policies", list(error.policies))
+            record = {**_why(error), **record}
         if code:
             record["code"] = code
         if pending:
             record["pending"] = pending
         self._audit.append(record)
+
+
+def record_refusal(attempt: Unasked, error: BaseException, *, audit: AuditLog) -> None:
+    """Append the record of an attempt that ended before the authority could be asked about it."""
+    record: dict[str, Any] = {"event": "attempt", **attempt.facts(), "outcome": outcome_of(error)}
+    audit.append(record | (_why(error) if isinstance(error, RemitError) else {"code": type(error).__name__}))
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return the outcome of an attempt that ends with this before its tool began."""
+    if not isinstance(error, RemitError):
+        return "failed"
+    return "held" if isinstance(error, Held) else "refused"
+
+
+def _why(error: RemitError) -> dict[str, Any]:
+    why: dict[str, Any] = {"code": error.code, "message": error.message}
+    return why | ({"policies": list(error.policies)} if isinstance(error, Denied) else {})

@@ -113,7 +113,7 @@ async def narrower(
     agent = "report-writer"
     leaf = await parts.presenter.agent(parent.reference)
     child = f"{parent.id}-{name}"
-    reference = await parts.authority.delegate(
+    reference = await parts.authority.delegating.delegate(
         parent=parent.reference,
         agent=agent,
         scope=Scope(actions, ("flights",), budget),

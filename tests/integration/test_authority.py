@@ -138,11 +138,15 @@ async def test_publishing_waits_for_a_steward_and_four_eyes(stack: Stack, settin
         still = await refused(parts, replace(attempt, approvals=(token,)))
         assert isinstance(still, NeedsApproval)
         assert [one["code"] for one in still.request["refused"]] == [code]
-        admission = await parts.authority.admit(token, request=request, reference=task.reference, task=task.id)
+        admission = await parts.authority.admit(
+            token, request=request, reference=task.reference, namespace="default", task=task.id
+        )
         assert (admission.accepted, admission.code) == (False, code)
 
     token = await approve(settings, request, by="bob")
-    assert (await parts.authority.admit(token, request=request, reference=task.reference, task=task.id)).accepted
+    assert (
+        await parts.authority.admit(token, request=request, reference=task.reference, namespace="default", task=task.id)
+    ).accepted
     grant = await authorize(parts, replace(attempt, approvals=(token,)))
     await parts.authority.release(grant, outcome="ok")
     again = await authorize(parts, replace(attempt, attempt=2, approvals=(token,)))  # a retry of the same step

@@ -243,7 +243,7 @@ async def test_during_the_start_of_a_child(
     """Attack 32: the child never starts, or starts and does nothing."""
     client, parts = worker
     task = await delegate(settings)
-    allowing, asked = parts.authority.allow, []
+    allowing, asked = parts.authority.delegating.allow, []
 
     async def allow(reference: Any, **options: Any) -> None:
         first, mine = not asked, options["task"] == task.id
@@ -254,7 +254,7 @@ async def test_during_the_start_of_a_child(
         if mine and first and moment.startswith("after"):
             await state(settings, task, Event.REVOKED)
 
-    monkeypatch.setattr(parts.authority, "allow", allow)
+    monkeypatch.setattr(parts.authority.delegating, "allow", allow)
     handle = await start(client, task, "Parent", [WORK])
     child = client.get_workflow_handle(f"{task.id}-child")
     if moment.startswith("before"):

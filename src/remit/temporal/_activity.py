@@ -1,6 +1,6 @@
 """The activity interceptor: the life of one attempt, around whatever the tool is.
 
-- No chain, no declaration, no workflow: refused before anything else, with nothing asked.
+- No chain, no declaration, no workflow: refused before anything else, with nothing asked, and recorded.
 - The credential is there in a context variable while the tool runs, and nowhere afterwards.
 - A result or exception leaves without the attempt's secrets, or not at all.
 - What a tool completed before it was told to stop counts. A tool that was told and returns all the same delivers
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio import activity
@@ -25,7 +25,7 @@ from temporalio.worker import (
     ExecuteActivityInput,
 )
 
-from remit.attempt import Attempt, Grant
+from remit.attempt import Attempt, Grant, Unasked
 from remit.credentials import CREDENTIAL, holds, leaks, scrub, scrub_text
 from remit.errors import Denied, Held, Refused, RemitError
 from remit.telemetry import span
@@ -111,8 +111,7 @@ class ActivityInbound(ActivityInboundInterceptor):
         try:
             with span("remit.attempt", tool=info.activity_type, attempt=info.attempt):
                 try:
-                    attempt = self._attempt(input)
-                    await self._runs.require(task=attempt.task, run=attempt.run, first_run=attempt.first_run)
+                    attempt = await self._attempt(input)
                     grant = await self._granted(attempt)
                 except RemitError as error:
                     raise to_application_error(error, attempt=info.attempt) from None
@@ -120,32 +119,49 @@ class ActivityInbound(ActivityInboundInterceptor):
         finally:
             watch.end()
 
-    def _attempt(self, input: ExecuteActivityInput) -> Attempt:
+    async def _attempt(self, input: ExecuteActivityInput) -> Attempt:
+        """Return what is asked of the authority; what ends before that has it told, for the record."""
         info = activity.info()
-        mark = header.read(input.headers)
-        if mark is None or not info.workflow_id or not info.workflow_run_id:
-            raise Denied(
-                f"{info.activity_type} carries no delegation",
-                code="delegation.missing",
-                next_action="Start its workflow with a delegation, on a client that has the plugin.",
-            )
-        tool = self._tool(info.activity_type)
-        return Attempt(
-            reference=mark.reference,
+        task, run = info.workflow_id, info.workflow_run_id
+        known = Unasked(
             namespace=info.namespace,
-            task=info.workflow_id,
-            run=info.workflow_run_id,
-            first_run=mark.first_run or info.workflow_run_id,
             activity=info.activity_id,
             attempt=info.attempt,
-            step=mark.step,
             tool=info.activity_type,
-            call=tool.call(input.args),
-            credential=tool.credential,
-            cost=tool.cost,
-            once=tool.once,
-            approvals=header.read_approvals(input.headers),
+            task=task,
+            run=run,
         )
+        try:
+            mark = header.read(input.headers)
+            if mark is None or not task or not run:
+                raise Denied(
+                    f"{info.activity_type} carries no delegation",
+                    code="delegation.missing",
+                    next_action="Start its workflow with a delegation, on a client that has the plugin.",
+                )
+            known = replace(known, step=mark.step, delegation=mark.reference.delegation)
+            tool = self._tool(info.activity_type)
+            attempt = Attempt(
+                reference=mark.reference,
+                namespace=info.namespace,
+                task=task,
+                run=run,
+                first_run=mark.first_run or run,
+                activity=info.activity_id,
+                attempt=info.attempt,
+                step=mark.step,
+                tool=info.activity_type,
+                call=tool.call(input.args),
+                credential=tool.credential,
+                cost=tool.cost,
+                once=tool.once,
+                approvals=header.read_approvals(input.headers),
+            )
+            await self._runs.require(task=attempt.task, run=attempt.run, first_run=attempt.first_run)
+        except BaseException as error:
+            await self._authority.refuse(known, error)
+            raise
+        return attempt
 
     def _tool(self, name: str) -> Describes:
         tool = self._facts.tools.get(name)

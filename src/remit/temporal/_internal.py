@@ -20,7 +20,7 @@ from remit.standing import Standpoint
 from remit.statements import Status
 from remit.temporal import _names as names
 from remit.temporal._failure import kind_of, to_application_error
-from remit.temporal._parts import Authority, Presenter
+from remit.temporal._parts import Authority, Presenter, Seals
 from remit.temporal._runs import Runs
 
 Answer = dict[str, Any]
@@ -38,7 +38,7 @@ class Internal:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What to register."""
-        return [self.status, self.admit, self.adopt, self.allow, self.delegate]
+        return [self.status, self.admit, self.adopt, self.allow, self.delegate, self.seal]
 
     @activity.defn(name=names.STATUS)
     async def status(self, delegation: str, digest: str) -> Answer:
@@ -55,10 +55,15 @@ class Internal:
     @activity.defn(name=names.ADMIT)
     async def admit(self, token: str, request: dict[str, Any], chain: list[str]) -> Answer:
         """Tell whether a decision counts for a waiting request."""
+        info = activity.info()
 
         async def ask() -> Answer:
             admission = await self._authority.admit(
-                token, request=request, reference=Reference(*chain), task=activity.info().workflow_id or ""
+                token,
+                request=request,
+                reference=Reference(*chain),
+                namespace=info.namespace,
+                task=info.workflow_id or "",
             )
             return {name: getattr(admission, name) for name in admission.__slots__}
 
@@ -71,7 +76,7 @@ class Internal:
 
         async def ask() -> Answer:
             await self._require(info, first_run)
-            await self._authority.adopt(
+            await self._authority.delegating.adopt(
                 namespace=info.namespace,
                 task=info.workflow_id or "",
                 first_run=first_run,
@@ -89,7 +94,7 @@ class Internal:
 
         async def ask() -> Answer:
             await self._require(info, first_run)
-            await self._authority.allow(
+            await self._authority.delegating.allow(
                 Reference(*chain),
                 namespace=info.namespace,
                 task=info.workflow_id or "",
@@ -108,7 +113,7 @@ class Internal:
         async def ask() -> Answer:
             await self._require(info, first_run)
             chain, _ = await self._authority.describe(reference)
-            made = await self._authority.delegate(
+            made = await self._authority.delegating.delegate(
                 parent=reference,
                 agent=wanted["agent"],
                 scope=Scope(tuple(wanted["actions"]), tuple(wanted["spaces"]), wanted["budget"]),
@@ -123,6 +128,16 @@ class Internal:
             return {"accepted": True, "delegation": made.delegation, "digest": made.digest}
 
         return await _answer(ask())
+
+    @activity.defn(name=names.SEAL)
+    async def seal(self) -> Answer:
+        """Have what was recorded so far signed; what is answered stands in this execution's history."""
+        if not isinstance(self._authority, Seals):
+            return {}
+        try:
+            return dict(await self._authority.seal() or {})
+        except RemitError as error:
+            raise to_application_error(error) from None
 
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)

@@ -22,7 +22,8 @@ ADMIT = "remit.admit"
 ADOPT = "remit.adopt"
 ALLOW = "remit.allow"
 DELEGATE = "remit.delegate"
-INTERNAL = frozenset({STATUS, ADMIT, ADOPT, ALLOW, DELEGATE})
+SEAL = "remit.seal"
+INTERNAL = frozenset({STATUS, ADMIT, ADOPT, ALLOW, DELEGATE, SEAL})
 """Local activities of the plugin itself."""
 
 ROOT = SearchAttributeKey.for_keyword("RemitRoot")

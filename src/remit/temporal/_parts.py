@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from remit.temporal._names import RESERVED, matches
 
 if TYPE_CHECKING:  # workflow code imports this module, and nothing that talks to a server
-    from remit.attempt import Admission, Attempt, Grant
+    from remit.attempt import Admission, Attempt, Grant, Unasked
     from remit.chain import Chain
     from remit.delegation import Reference, Scope
     from remit.jose import Signer
@@ -38,8 +38,29 @@ class Authority(Protocol):
     async def describe(self, reference: Reference) -> tuple[Chain, tuple[Standpoint, ...]]:
         """Return a chain and the standing of every link and principal of it."""
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
+    async def admit(
+        self, token: str, *, request: Mapping[str, Any], reference: Reference, namespace: str, task: str
+    ) -> Admission:
         """Tell whether a decision counts for a waiting request."""
+
+    async def refuse(self, attempt: Unasked, error: BaseException) -> None:
+        """Record an attempt that ended before it could be asked about."""
+
+    @property
+    def delegating(self) -> Delegating:
+        """What hands authority on."""
+
+
+@runtime_checkable
+class Seals(Protocol):
+    """An authority that signs how far its records go; not every one does."""
+
+    async def seal(self) -> Mapping[str, Any] | None:
+        """Have what was recorded so far signed; return ``{"writer", "seq", "head"}``."""
+
+
+class Delegating(Protocol):
+    """What is asked of `remit.delegating.Delegating`."""
 
     async def delegate(
         self,

@@ -104,8 +104,8 @@ class GovernedTask:
         self._loop = asyncio.create_task(self._attend())
         await self.gate.passed()
 
-    async def ask(self, activity: str, *arguments: Any) -> Any:
-        """Run one of the plugin's own local activities; an outage is waited out, however long."""
+    async def ask(self, activity: str, *arguments: Any, within: timedelta | None = None) -> Any:
+        """Run one of the plugin's own local activities; an outage is waited out, however long unless it is limited."""
         if self._start_local is None:
             raise RuntimeError("asked before the interceptors were initialised")
         return await self._start_local(
@@ -113,7 +113,7 @@ class GovernedTask:
                 activity=activity,
                 args=arguments,
                 activity_id=None,
-                schedule_to_close_timeout=None,
+                schedule_to_close_timeout=within,
                 schedule_to_start_timeout=None,
                 start_to_close_timeout=timedelta(seconds=30),
                 retry_policy=RetryPolicy(

@@ -7,6 +7,9 @@
 - A halted task ends: its code is cancelled, what runs is cancelled, and after at most 10 s it fails.
 - A task whose child lost its authority ends only once it knows its own standing: it halts or waits as its terms say.
 - A task that ends because it was cancelled has halted: its parent did, or a person ended it.
+- At its end a task has the authority sign what was recorded, and keeps that in its history. It waits for it a minute at
+  most, and ends as it would have ended, whatever becomes of it. A run that continues as new waits for nothing: a signal
+  that came meanwhile would be lost.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.exceptions import is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleQueryInput,
@@ -42,6 +46,9 @@ from remit.temporal._task import GovernedTask
 _GRACE = 10.0
 """Seconds a halted task has to clean up."""
 _SHOWN_RESULT = 16 * 1024
+_SEALS = "remit-seals-its-evidence"
+_UNSEALED = timedelta(seconds=60)
+"""How long an ending task waits for the authority to sign."""
 
 
 class Inbound(WorkflowInboundInterceptor):
@@ -96,8 +103,11 @@ class Inbound(WorkflowInboundInterceptor):
         except (Exception, asyncio.CancelledError) as error:
             code, message = ending_of(error)
             task.close(_ending(task, error, code), error={"code": code, "message": message})
+            if _ends(error):
+                await self._seal()
             raise
         task.close("completed", result=_shown(result))
+        await self._seal()
         return result
 
     def _begin(self, headers: Mapping[str, Payload]) -> None:
@@ -141,6 +151,22 @@ class Inbound(WorkflowInboundInterceptor):
             workflow.logger.warning("halted before everything it had started was over")
         raise self._task.gate.refusal()
 
+    async def _seal(self) -> None:
+        """Have the evidence sealed; a task that is cancelled meanwhile has ended already."""
+        if not workflow.patched(_SEALS):
+            return
+        sealing = asyncio.create_task(self._task.ask(names.SEAL, within=_UNSEALED))
+        while not sealing.done():
+            try:
+                await settled(sealing)
+            except asyncio.CancelledError:
+                if (current := asyncio.current_task()) is not None:
+                    current.uncancel()
+        try:
+            sealing.result()
+        except FailureError as error:
+            workflow.logger.warning("the task's evidence is not sealed yet: %s", error)
+
     async def _sure(self, main: asyncio.Task[Any]) -> None:
         """Return once a task whose code is over may end: at once, unless a child has lost its authority."""
         task = self._task
@@ -160,6 +186,12 @@ def _ending(task: GovernedTask, error: BaseException, code: str) -> str:
     if workflow.cancellation_reason() is not None and is_cancelled_exception(error):
         return "halted"
     return "rejected" if code == "approval.rejected" else "failed"
+
+
+def _ends(error: BaseException) -> bool:
+    """Tell whether this ends the workflow; anything else is a fault in its code, and tried again."""
+    cancelled = is_cancelled_exception(error) and workflow.cancellation_reason() is not None
+    return cancelled or workflow.is_failure_exception(error)
 
 
 def _seen(main: asyncio.Task[Any]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from remit.attempt import Admission, Attempt, Grant
+from remit.attempt import Admission, Attempt, Grant, Unasked
 from remit.chain import Chain
 from remit.credentials import Credential
 from remit.delegation import Delegation, Reference, Scope
@@ -56,6 +56,9 @@ class Keeper:
     granted: list[Grant] = field(default_factory=list)
     released: list[tuple[Grant, str, str | None]] = field(default_factory=list)
     refused: list[tuple[Attempt, str]] = field(default_factory=list)
+    unasked: list[tuple[Unasked, BaseException]] = field(default_factory=list)
+    unsealed: Exception | None = None
+    seals: int = 0
     admitted: list[str] = field(default_factory=list)
     looks: int = 0
     open: int = 0
@@ -193,7 +196,9 @@ class Keeper:
         chain = self._chain(reference)
         return chain, tuple(self._points(chain))
 
-    async def admit(self, token: str, *, request: Mapping[str, Any], reference: Reference, task: str) -> Admission:
+    async def admit(
+        self, token: str, *, request: Mapping[str, Any], reference: Reference, namespace: str, task: str
+    ) -> Admission:
         self.admitted.append(token)
         if not token:
             return Admission(accepted=False, code="jws.form", message="this is no document")
@@ -203,6 +208,19 @@ class Keeper:
         if claims["request"] != request["request"] or not request["binding"]:
             return Admission(accepted=False, code="approval.request", message="another request")
         return Admission(accepted=True, decision=kind, approver=claims["by"])
+
+    async def refuse(self, attempt: Unasked, error: BaseException) -> None:
+        self.unasked.append((attempt, error))
+
+    async def seal(self) -> dict[str, Any]:
+        self.seals += 1
+        if self.unsealed is not None:
+            raise self.unsealed
+        return {"writer": "w", "seq": len(self.released), "head": "x"}
+
+    @property
+    def delegating(self) -> Keeper:
+        return self
 
     async def delegate(self, **given: Any) -> Reference:
         chain = self._live(given["parent"])
