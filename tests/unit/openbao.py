@@ -100,7 +100,8 @@ class OpenBao(Vault):
         return {"auth": {"client_token": f"s.{number}", "accessor": f"a{number}", "lease_duration": 60}}
 
     async def _happens(self, waiting: list[tuple[str, Meanwhile]], asked: str) -> None:
-        for one in [one for one in waiting if asked.startswith(one[0])]:
+        one = next((one for one in waiting if asked.startswith(one[0])), None)
+        if one is not None:
             waiting.remove(one)
             await one[1]()
 

@@ -53,5 +53,6 @@ def test_anything_else_is_refused(text):
 
 
 def test_a_principal_cannot_be_made_of_parts_that_could_not_be_read():
-    with pytest.raises(InvalidDocument):
+    with pytest.raises(InvalidDocument) as refused:
         Principal("remit.local", "user", "a/b")
+    assert refused.value.code == "principal.name"

@@ -23,10 +23,12 @@ class Mint:
         self.gate.set()
 
     async def revoke(self, lease: Lease) -> str | None:
+        assert lease == LEASE
         self.done.append("revoke")
         return self.revoking
 
     async def end(self, lease: Lease, *, forget: bool = True) -> str | None:
+        assert lease == LEASE
         await self.gate.wait()
         self.done.append("end" if forget else "end, recorded")
         return self.ending
@@ -39,6 +41,9 @@ def lease() -> Lease:
     occasion = Occasion("g", "t", "r", 1, 1, "", Scope(("read",), ("flights",), 1))
     credential = Credential("p", "postgres", "u", 0, {})
     return Lease(occasion, "root", credential, StepLogin("token", "accessor", 60), "database/creds/p/1")
+
+
+LEASE = lease()
 
 
 def ending() -> tuple[Ending, Any]:
@@ -77,6 +82,22 @@ async def test_a_login_that_cannot_be_ended_behind_is_tried_again() -> None:
     mint.ending = None
     assert await leases.retry() == 0
     assert mint.done == ["revoke", "end", "revoke", "end"]
+
+
+async def test_what_is_pending_is_pending_for_each_grant() -> None:
+    leases, mint = ending()
+    mint.ending = "vault.unreachable"
+    for grant in ("g", "h"):
+        assert await leases.release(grant, lease()) is None
+    await leases.settled()
+    mint.revoking = "vault.failed"
+    assert await leases.destroy("i", lease()) == "vault.failed"
+    assert await leases.release("j", lease()) == "vault.failed"
+    assert await leases.retry() == 4
+    mint.ending = mint.revoking = None
+    assert await leases.destroy("i", lease()) is None
+    assert await leases.destroy("i", lease()) is None
+    assert await leases.retry() == 0
 
 
 async def test_only_so_many_logins_end_behind_at_once() -> None:

@@ -10,7 +10,15 @@ from remit.errors import Refused
 from remit.principals import SAFE_NAME
 from remit.vault.paths import checked, join, under
 
-GOOD = ["sys/health", "remit/data/epoch", "auth/remit-step/cel/login", "a", "transit/keys/x.Y_z-1", "v1/" + "a" * 63]
+GOOD = [
+    "/".join(["a"] * 256) + "b",
+    "sys/health",
+    "remit/data/epoch",
+    "auth/remit-step/cel/login",
+    "a",
+    "transit/keys/x.Y_z-1",
+    "v1/" + "a" * 63,
+]
 BAD = [
     "",
     "/",
