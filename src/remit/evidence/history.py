@@ -62,7 +62,7 @@ def seal(events: Sequence[Event]) -> Mapping[str, Any] | None:
         details = event.get("markerRecordedEventAttributes", {}).get("details", {})
         if _payload(details.get("data"), "activity_type") == SEAL:
             said = _first(details.get("result"))
-            return said if isinstance(said, dict) else None
+            return said if isinstance(said, dict) and said else None
     return None
 
 

@@ -65,6 +65,8 @@ def check(writer: Writer, *, task: str, namespace: str, keys: Keys) -> tuple[lis
     wrong += _links(ordered)
     if ordered:
         wrong += _seal(writer, ordered[max(ordered)], task=task, keys=keys)
+    elif not writer.records:
+        wrong.append(found("truncated", "a writer without any record", writer=writer.writer))
     return list(ordered.values()), wrong
 
 
