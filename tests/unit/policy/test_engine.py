@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ from remit.catalogue import Catalogue
 from remit.chain import Chain
 from remit.policy import Approvals, PolicyEngine, RunContext
 from remit.policy import engine as engine_module
+from remit.policy.entities import moment
 from remit.step import Call
 from remit.verdict import Verdict
 from tests.policies.questions import NOW, POLICIES, chain_of, merged, principal
@@ -233,6 +235,39 @@ def test_a_chain_of_another_content_under_the_same_digest_is_not_taken_from_the_
 def test_time_is_never_cached() -> None:
     assert decide().permitted
     assert decide(run=replace(RUN, now=NOW + 4000)).policies == ("live-delegation",)
+
+
+def test_the_moment_is_the_same_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert moment(NOW) == "2026-03-01T10:00:00Z"
+        assert decide(run=replace(RUN, now=NOW + 3629)).permitted
+        assert decide(run=replace(RUN, now=NOW + 3630)).policies == ("live-delegation",)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_entities_of_a_chain_are_built_once() -> None:
+    entities = PolicyEngine.load(POLICIES)._entities
+    first = entities.of_chain(ANALYST)
+    assert entities.of_chain(ANALYST) is first
+    again = chain_of([{}])
+    assert again.links is not ANALYST.links
+    assert entities.of_chain(again) is first
+    assert entities.of_chain(WRITER) is not first
+
+
+def test_an_agent_of_another_tenant_gets_nothing() -> None:
+    plain = Catalogue.load(POLICIES / "catalogue.yaml").model_dump()
+    apart = merged(plain, {"agents": {"flight-analyst": {"tenant": "other"}}})
+    verdict = decide(PolicyEngine.load(POLICIES, Catalogue.model_validate(apart)))
+    assert (verdict.decision, verdict.policies) == ("deny", ("tenant-isolation",))
+    assert verdict.reason == "agent/flight-analyst: forbidden by tenant-isolation"
+    human = merged(plain, {"people": {"alice": {"tenant": "other"}}})
+    verdict = decide(PolicyEngine.load(POLICIES, Catalogue.model_validate(human)))
+    assert verdict.reason == "user/alice: forbidden by tenant-isolation"
 
 
 def test_the_cache_of_chains_is_bounded() -> None:
