@@ -76,40 +76,51 @@ def verify(chain: bytes, *, anchors: Sequence[Anchor], at: int, groups: ActionGr
 
 
 def read_anchors(path: Path) -> tuple[Anchor, ...]:
-    """Read a JWK Set (RFC 7517) of public keys, each with ``sub``, its user's SPIFFE ID.
+    """Read a file of anchors; see `anchors_in`.
 
     Raises:
         Usage: ``anchors.invalid``.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _wrong(path, error.strerror or "it cannot be read") from None
-    try:
-        keys = strictjson.loads(data).get("keys")
-        if type(keys) is not list or not keys:
-            raise _Unusable("it is not a JWK Set with at least one key")
-        anchors = tuple(_anchor(number, jwk) for number, jwk in enumerate(keys, start=1))
-        owners = {anchor.key.kid: anchor.owner for anchor in anchors}
-        if any(owners[anchor.key.kid] != anchor.owner for anchor in anchors):
-            raise _Unusable("one key stands in it for two users")
-        return anchors
-    except (InvalidDocument, _Unusable) as error:
-        raise _wrong(path, error.message if isinstance(error, InvalidDocument) else str(error)) from None
+        return anchors_in(path.read_bytes())
+    except (OSError, InvalidDocument) as error:
+        why = error.message if isinstance(error, InvalidDocument) else error.strerror or "it cannot be read"
+        raise Usage(
+            f"the anchors in {path} cannot be used: {why}",
+            code="anchors.invalid",
+            next_action="Give a JWK Set of public keys, each with its user: "
+            '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": …, "sub": "spiffe://<trust-domain>/user/<name>"}]}.',
+        ) from None
+
+
+def anchors_in(data: bytes) -> tuple[Anchor, ...]:
+    """Read a JWK Set (RFC 7517) of public keys, each with ``sub``, its user's SPIFFE ID.
+
+    Raises:
+        InvalidDocument: ``anchors.invalid``, or what is wrong with its JSON or with a key.
+    """
+    keys = strictjson.loads(data).get("keys")
+    if type(keys) is not list or not keys:
+        raise _unusable("it is not a JWK Set with at least one key")
+    anchors = tuple(_anchor(number, jwk) for number, jwk in enumerate(keys, start=1))
+    owners = {anchor.key.kid: anchor.owner for anchor in anchors}
+    if any(owners[anchor.key.kid] != anchor.owner for anchor in anchors):
+        raise _unusable("one key stands in it for two users")
+    return anchors
 
 
 def _anchor(number: int, jwk: object) -> Anchor:
     if type(jwk) is not dict:
-        raise _Unusable(f"key {number} is not an object")
+        raise _unusable(f"key {number} is not an object")
     if not _PRIVATE.isdisjoint(jwk):
-        raise _Unusable(f"key {number} is private")
+        raise _unusable(f"key {number} is private")
     key = jose.public_key({name: jwk[name] for name in _members(jwk) if name in jwk})
     if "alg" in jwk and jwk["alg"] not in (key.alg, {"EdDSA": "Ed25519"}.get(key.alg)):
-        raise _Unusable(f"key {number} is meant for another algorithm")
+        raise _unusable(f"key {number} is meant for another algorithm")
     with contextlib.suppress(InvalidDocument):
         if (owner := Principal.parse(jwk.get("sub"))).kind == "user":
             return Anchor(key, owner)
-    raise _Unusable(f"key {number} does not say which user's it is")
+    raise _unusable(f"key {number} does not say which user's it is")
 
 
 def _members(jwk: Mapping[str, Any]) -> tuple[str, ...]:
@@ -135,14 +146,5 @@ def _anchor_of(links: list[Any], anchors: Sequence[Anchor]) -> Anchor | None:
     return None
 
 
-def _wrong(path: Path, why: str) -> Usage:
-    return Usage(
-        f"the anchors in {path} cannot be used: {why}",
-        code="anchors.invalid",
-        next_action="Give a JWK Set of public keys, each with its user: "
-        '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": …, "sub": "spiffe://<trust-domain>/user/<name>"}]}.',
-    )
-
-
-class _Unusable(ValueError):
-    """What is wrong with a key set."""
+def _unusable(why: str) -> InvalidDocument:
+    return InvalidDocument(why, code="anchors.invalid")
