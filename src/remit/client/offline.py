@@ -2,7 +2,8 @@
 
 - It is `remit.chain.verify_chain`, rules 1 to 13; standing (14) needs the registry and is not looked at.
 - An anchor is a public key and the user it is trusted for: ``sub`` of its JWK, a SPIFFE ID. A key that names nobody is
-  refused, not guessed at; a user may have several keys, a key has one user.
+  refused, not guessed at; a user may have several keys, a key has one owner.
+- Agents' keys and the authority's, which `remit audit keys` prints too, are no anchors and are left aside.
 - Nothing a link says is read before its signature holds: trust domain and audience are the anchor's.
 - A malformed chain is an invalid chain; a malformed key set is the caller's mistake.
 """
@@ -10,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,12 @@ from remit.chain import Chain, verify_chain
 from remit.delegation import TYP, ActionGroups
 from remit.errors import InvalidDocument, Usage
 from remit.jose import PublicKey
-from remit.principals import Principal
+from remit.principals import PRINCIPAL_NAME, TRUST_DOMAIN, Principal
 
 MAX_FILE = 256 * 1024
 """Bytes of a chain file; a chain has 32 KB at most."""
 _KEY_MEMBERS = {"OKP": ("kty", "crv", "x"), "EC": ("kty", "crv", "x", "y")}
+_NO_USER = re.compile(rf"spiffe://{TRUST_DOMAIN.pattern}/(?:agent/{PRINCIPAL_NAME.pattern}|authority)", re.ASCII)
 _PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 
 
@@ -102,14 +105,20 @@ def anchors_in(data: bytes) -> tuple[Anchor, ...]:
     keys = strictjson.loads(data).get("keys")
     if type(keys) is not list or not keys:
         raise _unusable("it is not a JWK Set with at least one key")
-    anchors = tuple(_anchor(number, jwk) for number, jwk in enumerate(keys, start=1))
-    owners = {anchor.key.kid: anchor.owner for anchor in anchors}
-    if any(owners[anchor.key.kid] != anchor.owner for anchor in anchors):
-        raise _unusable("one key stands in it for two users")
-    return anchors
+    owners: dict[str, str] = {}
+    anchors = []
+    for number, jwk in enumerate(keys, start=1):
+        key, owner = _owned(number, jwk)
+        if owners.setdefault(key.kid, owner) != owner:
+            raise _unusable(f"key {number} stands in it for another owner as well")
+        if not _NO_USER.fullmatch(owner):
+            anchors.append(Anchor(key, _user(number, owner)))
+    if not anchors:
+        raise _unusable("no key in it is a user's")
+    return tuple(anchors)
 
 
-def _anchor(number: int, jwk: object) -> Anchor:
+def _owned(number: int, jwk: object) -> tuple[PublicKey, str]:
     if type(jwk) is not dict:
         raise _unusable(f"key {number} is not an object")
     if not _PRIVATE.isdisjoint(jwk):
@@ -117,10 +126,15 @@ def _anchor(number: int, jwk: object) -> Anchor:
     key = jose.public_key({name: jwk[name] for name in _members(jwk) if name in jwk})
     if "alg" in jwk and jwk["alg"] not in (key.alg, {"EdDSA": "Ed25519"}.get(key.alg)):
         raise _unusable(f"key {number} is meant for another algorithm")
-    with contextlib.suppress(InvalidDocument):
-        if (owner := Principal.parse(jwk.get("sub"))).kind == "user":
-            return Anchor(key, owner)
-    raise _unusable(f"key {number} does not say which user's it is")
+    owner = jwk.get("sub")
+    return key, owner if type(owner) is str else ""
+
+
+def _user(number: int, owner: str) -> Principal:
+    try:
+        return Principal.parse(owner)
+    except InvalidDocument:
+        raise _unusable(f"key {number} does not say which user's it is") from None
 
 
 def _members(jwk: Mapping[str, Any]) -> tuple[str, ...]:

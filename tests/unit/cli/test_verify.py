@@ -26,6 +26,8 @@ def named(name, *, owner=None, **members):
 @pytest.mark.parametrize("keys", [
     None, [named("alice", kid=signer("alice").key.kid, alg="EdDSA", use="sig")], [named("alice", alg="Ed25519")],
     [named("another", owner="alice"), named("alice")], [named("alice"), named("alice")],
+    [{**signer("agent-0").key.jwk, "sub": "spiffe://remit.local/agent/agent-0"}, named("alice")],
+    [{**signer("authority").key.jwk, "sub": "spiffe://remit.local/authority"}, named("alice", former=True)],
     [named("ec", owner="bob"), {**signer("ec2", "ES256").key.jwk, "sub": "spiffe://other/user/eve"}, named("alice")],
 ])  # fmt: skip
 def test_a_chain_that_holds(remit, files, keys):
@@ -113,10 +115,12 @@ UNUSABLE = {
     "nobody's key": ([NOBODYS], "key 1 does not say which user's it is"),
     "nobody's key among others": ([named("bob"), NOBODYS], "key 2 does not say which user's it is"),
     "named by kid alone": ([{**NOBODYS, "kid": ALICE["sub"]}], "key 1 does not say which user's it is"),
-    "an agent's key": ([{**NOBODYS, "sub": "spiffe://remit.local/agent/agent-0"}], "does not say which user's"),
+    "an agent's key alone": ([{**NOBODYS, "sub": "spiffe://remit.local/agent/agent-0"}], "no key in it is a user's"),
+    "a user's and an agent's key": ([ALICE, {**NOBODYS, "sub": "spiffe://remit.local/agent/agent-0"}], "key 2 stands"),
+    "something else's": ([ALICE, {**signer("x").key.jwk, "sub": "spiffe://remit.local/users/x"}], "key 2 does not say"),
     "sub not an ID": ([{**NOBODYS, "sub": "alice"}], "does not say which user's"),
     "sub a list": ([{**NOBODYS, "sub": [ALICE["sub"]]}], "does not say which user's"),
-    "one key for two": ([ALICE, named("alice", owner="bob")], "one key stands in it for two users"),
+    "one key for two": ([ALICE, named("alice", owner="bob")], "key 2 stands in it for another owner as well"),
 }
 
 
