@@ -8,8 +8,10 @@
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
+import copy
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +52,7 @@ def checks(module: str) -> dict[str, tuple[str, int]]:
                     found[name(function, _label(child.exc))] = (function, child.lineno)
                 look(child, owner, function)
 
-    look(ast.parse(_source(module)), "", "")
+    look(_tree(module), "", "")
     return found
 
 
@@ -101,6 +103,11 @@ def _source(module: str) -> str:
     return _path(module).read_text(encoding="utf-8")
 
 
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_source(module))
+
+
 def _label(raised: ast.expr | None) -> str:
     if not isinstance(raised, ast.Call):
         return ast.unparse(raised) if raised else "again"
@@ -122,12 +129,21 @@ class _Without(ast.NodeTransformer):
 
 
 def _changed(module: str, function: str, lines: set[int]) -> CodeType:
-    tree = _Without(lines).visit(ast.parse(_source(module)))
+    """Return the code of a function without these checks; it alone is compiled, in a class of its own's name."""
+    *owner, name = function.split(".")
+    scope: ast.AST = _tree(module)
+    for part in owner:
+        scope = next(one for one in ast.iter_child_nodes(scope) if isinstance(one, ast.ClassDef) and one.name == part)
+    found = next(one for one in ast.iter_child_nodes(scope) if isinstance(one, Function) and one.name == name)
+    made = _Without(lines).visit(copy.deepcopy(found))
+    made.decorator_list = []
     if 0 in lines:
-        for node in ast.walk(tree):
-            if isinstance(node, Function) and node.name == function.rpartition(".")[2]:
-                node.body = [ast.copy_location(ast.Return(ast.Constant(True)), node.body[0])]
-    todo: list[CodeType] = [compile(ast.fix_missing_locations(tree), f"<{module}>", "exec")]
+        made.body = [ast.copy_location(ast.Return(ast.Constant(True)), made.body[0])]
+    body: ast.stmt = made
+    for part in reversed(owner):
+        body = ast.ClassDef(part, bases=[], keywords=[], body=[body], decorator_list=[])
+    tree = ast.fix_missing_locations(ast.Module([body], type_ignores=[]))
+    todo: list[CodeType] = [compile(tree, f"<{module}>", "exec", flags=__future__.annotations.compiler_flag)]
     while todo:
         code = todo.pop()
         if code.co_qualname == function:

@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.unit.world import World
-
-Attack = Callable[[World], Awaitable[object] | object]
+Attack = Callable[[Any], Awaitable[object] | object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +19,7 @@ class Row:
         code: The refusal's.
         also: The other checks that stop the same attack; with all of them gone too it goes through.
         removed: Takes the check away, where that is not one `raise` or answer.
+        alone: Whether the attack needs no world.
         lost: The check says that there is nothing to go on with: without it the attack ends in an error of Python's.
     """
 
@@ -29,6 +28,7 @@ class Row:
     also: tuple[str, ...] = ()
     lost: bool = False
     removed: Callable[[], AbstractContextManager[None]] | None = None
+    alone: bool = False
 
 
 Rows = dict[str, Row]
@@ -37,4 +37,4 @@ Plain = Callable[[], Any]
 
 def plain(attack: Plain, code: str, *also: str, lost: bool = False) -> Row:
     """Return a row whose attack needs no world."""
-    return Row(lambda _: attack(), code, also, lost)
+    return Row(lambda _: attack(), code, also, lost, alone=True)
