@@ -1,6 +1,6 @@
 """Heads: what the authority signed about the writers of the audit log, as OpenBao keeps it.
 
-- Written once, by the authority; whoever reads one verifies it (`remit.sealing.verify`).
+- Written once, by the authority; whoever reads one verifies it (`remit.evidence.seals`).
 - ``audit/<writer>/<seq>`` is ``{"head": compact JWS, "leaves": [leaf…]}``: the head made at that writer's record `seq`,
   and what its `tasks` digest is made of. The first head at or after a task's record is the one that vouches for it.
 """

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from remit import jose
 from remit.audit import AuditLog, Mark, leaves_digest
 from remit.claims import Claims
-from remit.errors import InvalidDocument, RemitError
+from remit.errors import RemitError
 from remit.vault import Shared
 
 if TYPE_CHECKING:
@@ -86,26 +86,6 @@ class Head:
         )
 
 
-def verify(record: Mapping[str, Any], *, key: jose.PublicKey, trust_domain: str) -> Head:
-    """Return the head of a stored record, if the authority signed it and it covers exactly the leaves beside it.
-
-    Args:
-        record: ``{"head": compact JWS, "leaves": [leaf…]}``. key: The authority's.
-
-    Raises:
-        InvalidDocument: ``jws.…`` or ``head.…``.
-    """
-    token, leaves = record.get("head"), record.get("leaves")
-    if not isinstance(token, str) or not isinstance(leaves, list) or not all(isinstance(one, str) for one in leaves):
-        raise InvalidDocument("this is no head", code="head.claims")
-    head = Head.from_claims(jose.verify(token, typ=TYP, key=key))
-    if (head.iss, head.aud) != _names(trust_domain):
-        raise InvalidDocument("the head is of another deployment", code="head.audience")
-    if head.tasks != leaves_digest(leaves):
-        raise InvalidDocument("the head is about other tasks than those beside it", code="head.tasks")
-    return head
-
-
 class Sealing:
     """Signs and stores the heads of one log.
 
@@ -127,7 +107,7 @@ class Sealing:
         self._audit = audit
         self._heads = heads
         self._signer = signer
-        self._iss, self._aud = _names(trust_domain)
+        self._iss, self._aud = f"spiffe://{trust_domain}/authority", f"remit:{trust_domain}"
         self._clock = clock
         self._shared: Shared[dict[str, Any] | None] = Shared(self._seal)
         self._signed: dict[str, tuple[Mark, str]] = {}
@@ -187,8 +167,3 @@ class Sealing:
         signed = await jose.sign(head.to_claims(), typ=TYP, signer=self._signer)
         self._signed[mark.writer] = mark, signed
         return signed
-
-
-def _names(trust_domain: str) -> tuple[str, str]:
-    """Return issuer and audience of a deployment's heads."""
-    return f"spiffe://{trust_domain}/authority", f"remit:{trust_domain}"

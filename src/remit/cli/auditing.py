@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from remit.cli import auditing_exports, auditing_reconciling, options
+from remit.cli import auditing_exports, auditing_folders, auditing_reconciling, options
 
 app = typer.Typer(name="audit", help="The evidence.", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -19,9 +19,19 @@ def _group() -> None:
 
 @app.command()
 def verify(
-    target: Annotated[Path, typer.Argument(metavar="EXPORT.json", help="What `remit audit export` wrote.")],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER|EXPORT.json]",
+            help="The audit log's folder (default: the settings'), or what `remit audit export` wrote.",
+            show_default=False,
+        ),
+    ] = None,
     keys: Annotated[
-        Path | None, typer.Option("--keys", metavar="KEYS.json", help="The public keys you trust, for an export.")
+        Path | None, typer.Option("--keys", metavar="KEYS.json", help="The public keys you trust, to verify offline.")
+    ] = None,
+    heads: Annotated[
+        Path | None, typer.Option("--heads", metavar="HEADS.json", help="For a folder: what `remit audit heads` wrote.")
     ] = None,
     histories: Annotated[
         list[Path] | None,
@@ -34,10 +44,22 @@ def verify(
     home: options.Home = None,
     person: options.As = None,
 ) -> None:
-    """Verify evidence; an export offline, with the given keys alone."""
-    auditing_exports.verify_export(target, keys=keys, histories=histories or (), policies=policies, as_json=as_json)
+    """Verify the whole log against what was signed of it; or an export, offline, with the given keys alone."""
+    if target is not None and not target.is_dir():
+        auditing_exports.verify_export(target, keys=keys, histories=histories or (), policies=policies, as_json=as_json)
+        return
+    settings = options.settings(home)
+    auditing_folders.verify_folder(
+        target or settings.audit_folder,
+        settings,
+        heads=heads,
+        keys=keys,
+        person=options.person(person),
+        as_json=as_json,
+    )
 
 
 app.command()(auditing_exports.export)
 app.command()(auditing_exports.keys)
+app.command()(auditing_folders.heads)
 app.command()(auditing_reconciling.reconcile)
