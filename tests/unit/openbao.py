@@ -57,6 +57,7 @@ class OpenBao(Vault):
     def __init__(self, steps: jose.PublicKey) -> None:
         super().__init__("https://127.0.0.1:1", None, Token("authority"))
         self.kept = Kept()
+        self.login_ttl = 60
         self._steps = steps
         self._secrets = {"remit-secrets/data/weather-api": {"data": {"key": "w"}, "metadata": {"version": 1}}}
 
@@ -88,16 +89,18 @@ class OpenBao(Vault):
         return status, json.dumps(answer).encode() if isinstance(answer, dict) else answer
 
     async def _unauthenticated(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        assert (method, path) == ("POST", "auth/remit-step/cel/login")
+        expected = "auth/remit-step/cel/login" if self.profile == "openbao" else "auth/remit-step/login"
+        assert (method, path) == ("POST", expected)
         asked = f"{method} {path}"
         self.kept.asked.append((method, path, None))
         await self._happens(self.kept.before, asked)
         claims = jose.verify(str(body["jwt"]), typ=STEP_TYP, key=self._steps)
         self.kept.tokens.append(claims)
+        assert body["role"] == ("step" if self.profile == "openbao" else f"step-{claims['dbrole']}")
         number = len(self.kept.logins) + 1
         self.kept.logins[f"s.{number}"] = Login(f"a{number}", claims["dbrole"])
         await self._happens(self.kept.after, asked)
-        return {"auth": {"client_token": f"s.{number}", "accessor": f"a{number}", "lease_duration": 60}}
+        return {"auth": {"client_token": f"s.{number}", "accessor": f"a{number}", "lease_duration": self.login_ttl}}
 
     async def _happens(self, waiting: list[tuple[str, Meanwhile]], asked: str) -> None:
         one = next((one for one in waiting if asked.startswith(one[0])), None)
