@@ -63,20 +63,18 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What gives out credentials: prefixes of static secrets, and mounts that make credentials."""
+    """What gives out credentials: prefixes of static secrets, and prefixes of what makes credentials."""
 
     secrets: tuple[str, ...]
-    mounts: tuple[str, ...]
+    makers: tuple[str, ...]
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Paths:
-        """Return those of the catalogue's profiles: whole mounts, so that nothing beside a profile's path hides."""
-        profiles = catalogue.credentials.values()
+        """Return those of the catalogue's profiles: what lies beside a profile's path is looked at as well."""
+        profiles = [one for one in catalogue.credentials.values() if one.kind != "token"]
         return cls(
-            secrets=tuple(sorted({one.path.split("/", 1)[0] + "/" for one in profiles if one.kind == "secret"})),
-            mounts=tuple(
-                sorted({one.path.split("/", 1)[0] for one in profiles if one.kind not in ("secret", "token")})
-            ),
+            secrets=tuple(sorted({_folder(one.path, "data") for one in profiles if one.kind == "secret"})),
+            makers=tuple(sorted({_folder(one.path, "creds") for one in profiles if one.kind != "secret"})),
         )
 
     def kind(self, path: str, operation: str) -> Kind | None:
@@ -85,11 +83,15 @@ class Paths:
             return "login"
         if path == f"transit/sign/{TOKEN_KEY}":
             return "token"
-        mount, _, rest = path.partition("/")
-        if mount in self.mounts and rest.startswith(("creds/", "static-creds/")):
-            return "sweep" if rest == f"creds/{SWEEP}" else "credential"
-        secret = path.startswith(self.secrets) and operation == "read" and "/metadata/" not in path
-        return "credential" if secret else None
+        if path.startswith(self.makers):
+            return "sweep" if path.rpartition("/")[2] == SWEEP else "credential"
+        return "credential" if operation == "read" and path.startswith(self.secrets) else None
+
+
+def _folder(path: str, name: str) -> str:
+    """Return a path up to this segment, or else to its last one."""
+    head, found, _ = path.partition(f"/{name}/")
+    return f"{head}/{name}/" if found else path.rpartition("/")[0] + "/"
 
 
 def read(lines: Iterable[str], *, paths: Paths, into: Log | None = None) -> Log:

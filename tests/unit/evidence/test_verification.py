@@ -285,10 +285,8 @@ class TestApprovals:
         assert codes(export) == ["approval"]
 
     def test_one_that_two_steps_used(self) -> None:
-        script = first_script() + [
-            (270, approved("permitted", grant=uuid(15), run="run-2")),
-            (271, approved("ok", grant=uuid(15))),
-        ]
+        again = approved("permitted", grant=uuid(15), run="run-2"), approved("ok", grant=uuid(15))
+        script = [*first_script(), (270, again[0]), (271, again[1])]
         assert codes(rewritten(script)) == ["approval-used"]
 
     def test_one_by_somebody_who_was_stopped(self) -> None:
