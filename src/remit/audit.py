@@ -193,8 +193,10 @@ class AuditLog:
         Blocks while the disk is written to. A head must not name what a power cut can still take away.
         """
         with self._lock:
-            found = [one.mark() for one in (*self._former.values(), self._writer) if one.seq > one.sealed]
-            file = os.dup(self._writer.file) if self._writer.file >= 0 else -1
+            going = self._writer.file >= 0
+            writers = [*self._former.values(), self._writer] if going else [*self._former.values()]
+            found = [one.mark() for one in writers if one.seq > one.sealed]
+            file = os.dup(self._writer.file) if going else -1
         if file >= 0:
             try:
                 os.fsync(file)
