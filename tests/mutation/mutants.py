@@ -3,7 +3,7 @@
 - Ours: a condition that is never true, an operand of `and`/`or` left out, a call whose answer nobody reads left out,
   and an element of a written set, tuple or list left out.
 - Left alone is what only people read: strings with a blank, formatted strings, and what is passed as `next_action`,
-  `message` or `reason` or to `Claims.invalid`; also `cast`, which does nothing.
+  `message` or `reason` or to `Claims.invalid`; also `cast`, which does nothing, and `strict=` of `zip`, an assertion.
 - All mutants of a file are in one source, beside the original; which one runs is set by name.
 """
 
@@ -19,6 +19,7 @@ from mutmut.mutation import file_mutation
 from mutmut.mutation.mutators import mutation_operators
 
 _FOR_PEOPLE = {"next_action", "message", "reason"}
+_LEFT_ALONE = _FOR_PEOPLE | {"strict"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _for_people(module: cst.Module) -> set[int]:
         text = (
             isinstance(node, cst.FormattedString)
             or (isinstance(node, cst.SimpleString) and " " in node.value)
-            or (isinstance(node, cst.Arg) and _named(node.keyword or node.value) in _FOR_PEOPLE)
+            or (isinstance(node, cst.Arg) and _named(node.keyword or node.value) in _LEFT_ALONE)
             or (
                 isinstance(node, cst.Call)
                 and isinstance(node.func, cst.Attribute)

@@ -5,6 +5,7 @@ Time stands still at `NOW` until a test moves it. Nothing is stubbed but the ser
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -171,7 +172,11 @@ class World:
         return await jose.sign(claims, typ=presentation.TYP, signer=signer(key or by))
 
     async def authorize(self, attempt: Attempt, **shown: Any) -> Grant:
-        return await self.authority.authorize(attempt, self.proof(attempt, **shown))
+        proof = asyncio.ensure_future(self.proof(attempt, **shown))
+        try:
+            return await self.authority.authorize(attempt, proof)
+        finally:
+            proof.cancel()
 
     async def admit(self, token: str, attempt: Attempt, asked: dict[str, Any]) -> Admission:
         """Send a decision about an attempt that waits."""
