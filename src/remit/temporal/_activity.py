@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import CancelledError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -26,7 +26,7 @@ from temporalio.worker import (
 )
 
 from remit.attempt import Attempt, Grant, Unasked
-from remit.credentials import CREDENTIAL, holds, leaks, scrub, scrub_text
+from remit.credentials import CREDENTIAL, leaks, scrub, scrub_text
 from remit.errors import Denied, Held, Refused, RemitError
 from remit.telemetry import span
 from remit.temporal import _header as header
@@ -34,6 +34,7 @@ from remit.temporal import _names as names
 from remit.temporal._failure import to_application_error
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
 from remit.temporal._runs import Runs
+from remit.temporal._scrubbing import cleaned
 from remit.temporal._watch import Beats, Watch
 
 _PATIENCE = 10.0
@@ -221,14 +222,18 @@ class ActivityInbound(ActivityInboundInterceptor):
         if stopped is not None:
             return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
         code = failure.code if isinstance(failure, RemitError) else type(failure).__name__
-        return _Ended(outcome, code=code, failure=_clean(failure, grant))
+        return _Ended(outcome, code=code, failure=cleaned(failure, grant))
 
     def _begun(self, grant: Grant, input: ExecuteActivityInput) -> asyncio.Task[Any]:
         """Begin the tool, in a task of its own: the only place where its credential is to be found."""
 
         async def tool() -> Any:
             with span("remit.tool", tool=grant.attempt.tool, grant=grant.id):
-                return await self.next.execute_activity(input)
+                try:
+                    return await self.next.execute_activity(input)
+                except RemitError as error:
+                    error.code = scrub_text(error.code, grant.secrets)  # it goes into spans and records
+                    raise
 
         credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
         try:
@@ -294,8 +299,11 @@ def _finished(result: Any, grant: Grant) -> _Ended:
     """Return the result without secrets; a failure when one is left where it cannot be taken out."""
     if not grant.secrets or result is None:
         return _Ended("ok", result=result)
-    clean = scrub(result, grant.secrets)
-    encoded = b"".join(payload.data for payload in activity.payload_converter().to_payloads([clean]))
+    try:
+        clean = scrub(result, grant.secrets)
+        encoded = b"".join(payload.data for payload in activity.payload_converter().to_payloads([clean]))
+    except Exception as error:  # what cannot be encoded may say why, and with what in it
+        return _Ended("error", code=type(error).__name__, failure=cleaned(error, grant))
     if leaks(encoded, grant.secrets):
         refused = Refused(
             "the tool's result holds its credential",
@@ -304,25 +312,6 @@ def _finished(result: Any, grant: Grant) -> _Ended:
         )
         return _Ended("error", code=refused.code, failure=to_application_error(refused))
     return _Ended("ok", result=clean)
-
-
-def _clean(error: BaseException, grant: Grant) -> BaseException:
-    """Return the exception; rebuilt as text when it or a cause of it holds a secret, or when it must be final."""
-    once = grant.attempt.once
-    if isinstance(error, RemitError) and not once:
-        return to_application_error(error)
-    kept = error if isinstance(error, ApplicationError) else None
-    final = isinstance(error, CancelledError) or (kept is not None and kept.non_retryable)
-    if (final or not once) and not holds(error, grant.secrets):
-        return error
-    if isinstance(error, CancelledError):
-        return CancelledError("Cancelled")
-    return ApplicationError(
-        scrub_text(str(error), grant.secrets),
-        type=(kept.type if kept else error.code if isinstance(error, RemitError) else "") or type(error).__name__,
-        non_retryable=once or (kept is not None and kept.non_retryable),
-        next_retry_delay=kept.next_retry_delay if kept else None,
-    )
 
 
 def _elsewhere() -> Refused:

@@ -1,7 +1,7 @@
-"""The failure converter of a governed client: the last look at a failure before it leaves the process.
+"""Failures without secrets: what an attempt raises, and the converter that has the last look before anything leaves.
 
-- The interceptor has cleaned it already. Whatever reaches this converter by another way (a worker's own error, a
-  failure of an interceptor further out, a workflow's) loses the secrets of every attempt that lives here now.
+- The interceptor has an attempt's exception cleaned at once. Whatever reaches the converter by another way (a worker's
+  own error, a failure of an interceptor further out, a workflow's) loses the secrets of every attempt that lives here.
 - The user's own converter does the converting; the result is cleaned: message, stack trace, details, causes.
 - A payload that is no JSON any more without the secret is replaced as a whole.
 """
@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import FailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError, CancelledError
 
+from remit.attempt import Grant
 from remit.credentials.living import known
-from remit.credentials.scrub import REDACTED, leaks, scrub, scrub_text
+from remit.credentials.scrub import REDACTED, holds, leaks, scrub, scrub_text
+from remit.errors import RemitError
+from remit.temporal._failure import to_application_error
 
 _DETAILS = (
     ("application_failure_info", "details"),
@@ -48,6 +52,42 @@ class Scrubbing(FailureConverter):
 def scrubbing(over: type[FailureConverter]) -> type[FailureConverter]:
     """Return a converter class that cleans what this one makes; itself, if it does so already."""
     return over if issubclass(over, Scrubbing) else type("RemitFailures", (Scrubbing,), {"over": over})
+
+
+def cleaned(error: BaseException, grant: Grant) -> BaseException:
+    """Return the exception; rebuilt as text when it or a cause of it holds a secret, or when it must be final."""
+    once = grant.attempt.once
+    if isinstance(error, RemitError) and not once:
+        return _told(to_application_error(error), grant)
+    kept = error if isinstance(error, ApplicationError) else None
+    final = isinstance(error, CancelledError) or (kept is not None and kept.non_retryable)
+    if (final or not once) and not holds(error, grant.secrets):
+        return error
+    if isinstance(error, CancelledError):
+        return CancelledError("Cancelled")
+    return ApplicationError(
+        scrub_text(str(error), grant.secrets),
+        type=scrub_text(
+            (kept.type if kept else error.code if isinstance(error, RemitError) else "") or type(error).__name__,
+            grant.secrets,
+        ),
+        non_retryable=once or (kept is not None and kept.non_retryable),
+        next_retry_delay=kept.next_retry_delay if kept else None,
+    )
+
+
+def _told(error: ApplicationError, grant: Grant) -> ApplicationError:
+    """Return an error of Remit's that a tool raised, without secrets in what it says."""
+    if not holds(error, grant.secrets):
+        return error
+    return ApplicationError(
+        scrub_text(error.message, grant.secrets),
+        *scrub(error.details, grant.secrets),
+        type=scrub_text(error.type or "", grant.secrets),
+        non_retryable=error.non_retryable,
+        next_retry_delay=error.next_retry_delay,
+        category=error.category,
+    )
 
 
 def _clean(failure: Failure, secrets: Sequence[str], payload_converter: PayloadConverter) -> None:
