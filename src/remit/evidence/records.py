@@ -18,6 +18,8 @@ from remit.evidence.document import Writer
 from remit.evidence.findings import Finding, found
 from remit.evidence.keys import Keys
 
+_TEXTS = ("event", "outcome", "code", "digest", "delegation", "grant", "run", "request", "binding", "approval")
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -77,7 +79,14 @@ def _read(line: str, *, writer: str, task: str, namespace: str) -> Record:
         raise InvalidDocument("it has no number or time", code="evidence.edited")
     if facts.get("task") != task or facts.get("namespace") != namespace or facts.get("writer") != writer:
         raise InvalidDocument("it is another task's or writer's", code="evidence.edited")
+    if not all(facts.get(name) is None or type(facts[name]) is str for name in _TEXTS) or not _lists_ids(facts):
+        raise InvalidDocument("what it says is of another type", code="evidence.edited")
     return Record(writer, number, line, facts)
+
+
+def _lists_ids(facts: Mapping[str, Any]) -> bool:
+    given = facts.get("approvals") or []
+    return type(given) is list and all(type(one) is dict and type(one.get("id")) is str for one in given)
 
 
 def _order(records: list[Record]) -> Iterator[Finding]:

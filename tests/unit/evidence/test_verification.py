@@ -437,3 +437,12 @@ class TestFindings:
         assert trusted().audience == "remit:remit.local"
         assert (SUSPENDED, REINSTATED) == (NOW + 100, NOW + 200)
         assert link(0)["sub"] == held().root.spiffe_id
+
+
+@pytest.mark.parametrize("name", ["event", "outcome", "code", "digest", "grant", "approvals", "approval", "binding"])
+@pytest.mark.parametrize("value", [7, True, "x", [], {}, [None], ["x"], [{}], [{"id": 7}], {"a": 1}], ids=repr)
+def test_a_record_of_other_types_is_a_finding_and_no_failure(name, value):
+    export = sound()
+    records = export["writers"][0]["records"]
+    records[-1] = json.dumps(json.loads(records[-1]) | {name: value})
+    assert codes(export)
