@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -23,9 +24,12 @@ from remit.chain import verify_chain
 from remit.client import offline
 from remit.delegation import TYP, Delegation
 from remit.errors import InvalidDocument
+from remit.evidence import document
+from remit.evidence import verification as evidence
 from remit.presentation import Presentation
 from remit.principals import Principal
 from remit.statements import Statement
+from tests.unit.evidence import making
 
 from ..oracle import oracle
 from ..oracle.making import AUDIENCE, NOW, PARENTS, Draft, Link, agent, b64, correct, groups, key, user
@@ -71,11 +75,13 @@ def seeds() -> Iterator[bytes]:
         yield _seed("delegation", json.dumps(claims[-1]))
         yield _seed("file", json.dumps({"links": tokens}))
         yield _seed("chain", "\n".join(lines))
+    yield _seed("anchors", json.dumps(making.jwks()))
+    yield _seed("export", json.dumps(making.sound()))
     yield _seed("header", json.dumps({"alg": "EdDSA", "typ": TYP, "kid": _ALICE.kid}))
     for alg in ("EdDSA", "ES256"):
         yield _seed("key", json.dumps(key("agent-1", alg).jwk))
-    for name, document in _DOCUMENTS.items():
-        yield _seed(name, json.dumps(document))
+    for name, claimed in _DOCUMENTS.items():
+        yield _seed(name, json.dumps(claimed))
 
 
 def _seed(name: str, content: str) -> bytes:
@@ -146,9 +152,9 @@ def _claims(read: Callable[[object], Any]) -> Callable[[bytes], None]:
     def reader(data: bytes) -> None:
         with suppress(InvalidDocument):
             claims = strictjson.loads(data)
-            document = read(claims)
-            if read(document.to_claims()) != document:
-                raise Find(f"{document!r} is not what its claims say")
+            made = read(claims)
+            if read(made.to_claims()) != made:
+                raise Find(f"{made!r} is not what its claims say")
 
     return reader
 
@@ -166,14 +172,30 @@ def _file(data: bytes) -> None:
     anchor = offline.Anchor(_TRUSTED, Principal.parse(user("alice")))
     finding = offline.verify(data, anchors=[anchor], at=NOW, groups=_GROUPS)
     try:
-        document = oracle.parse(data)
+        told = oracle.parse(data)
     except oracle.Fault:
-        document = None
-    if not isinstance(document, dict) or set(document) != {"links"} or len(data) > offline.MAX_FILE:
+        told = None
+    if not isinstance(told, dict) or set(told) != {"links"} or len(data) > offline.MAX_FILE:
         if finding.error is None:
             raise Find("a file that is none is valid")
         return
-    _judge(document["links"], finding.error)
+    _judge(told["links"], finding.error)
+
+
+def _anchors(data: bytes) -> None:
+    """A key set: whatever is an anchor is some user's."""
+    with suppress(InvalidDocument):
+        if any(anchor.owner.kind != "user" for anchor in offline.anchors_in(data)):
+            raise Find("an anchor that is no user's")
+
+
+def _export(data: bytes) -> None:
+    """An export of a task's evidence."""
+    with suppress(InvalidDocument):
+        evidence.verify(document.read(data), keys=_trusted_keys())
+
+
+_trusted_keys = cache(making.trusted)
 
 
 def _header(data: bytes) -> None:
@@ -220,6 +242,8 @@ READERS: dict[str, Callable[[bytes], None]] = {
     "presentation": _claims(Presentation.from_claims),
     "key": _key,
     "file": _file,
+    "anchors": _anchors,
+    "export": _export,
     "header": _header,
     "chain": _chain,
 }
