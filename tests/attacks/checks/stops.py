@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from remit import jose, statements
 from remit.catalogue import Catalogue
+from remit.chain import Chain
 from remit.delegation import Scope
 from remit.policy import PolicyEngine
 from remit.revoking import Revoking
+from remit.standing import Standing
 from remit.statements import Event, Statement
 from tests.attacks.checks.actions import REVOKED, SUSPENDED, nothing
 from tests.attacks.checks.row import Row, Rows
@@ -20,16 +24,31 @@ from tests.unit.documents import uuid as numbered
 from tests.unit.world import Task, World
 
 
-def stopped(event: Event, then: Callable[[World, Task], Any], *, by: str = "alice") -> Any:
+def stopped(
+    event: Event, then: Callable[[World, Task], Any], *, by: str = "alice", credential: str | None = None
+) -> Any:
     """Stop a task, let something be said about it, and try the next step."""
 
     async def attack(w: World) -> object:
         task = await w.delegate()
         await w.state(task, event, by=by)
         await then(w, task)
-        return await w.authorize(task.attempt())
+        return await w.authorize(task.attempt(credential=credential))
 
     return attack
+
+
+@contextmanager
+def not_asked_before() -> Iterator[None]:
+    """Leave the standing unasked until there is a credential."""
+    real = Standing.require_live
+
+    async def require_live(self: Standing, chain: Chain, *, epoch: str | None = None) -> None:
+        if epoch is None:
+            await real(self, chain)
+
+    with patch.object(Standing, "require_live", require_live):
+        yield
 
 
 def lifted(by: str = "alice", **changes: Any) -> Callable[[World, Task], Any]:
@@ -157,6 +176,12 @@ async def unset(w: World) -> object:
 
 
 ROWS: Rows = {
+    "authority: the standing before anything is decided": Row(
+        stopped(REVOKED, nothing, credential="flights-ro"),
+        "chain.revoked",
+        ("credentials.mint.Mint._fenced: answer",),
+        removed=not_asked_before,
+    ),
     "standing.Standing.require_live: NotLive": Row(stopped(REVOKED, nothing), "chain.revoked"),
     "standing.Standing.signer: _unknown_key": Row(root_of_a_former_key, "principal.unknown-key"),
     "standing.Standing._owner: _unknown_key": Row(
