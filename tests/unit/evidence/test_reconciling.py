@@ -80,8 +80,8 @@ class TestBothWays:
             DONE, [login(0.9), creds(0.95), login(5, 7, session="s2"), creds(6, 7, session="s2", lease="l2")]
         )
         assert codes(found) == ["evidence.unrecorded"]
-        assert found.findings[1].where["path"] == "database/creds/flights-ro"
-        assert (found.findings[1].where["task"], found.findings[1].where["step"]) == ("t", "7")
+        assert found.findings[0].where["path"] == "database/creds/flights-ro"
+        assert (found.findings[0].where["task"], found.findings[0].where["step"]) == ("t", "7")
 
     def test_one_that_passes_itself_off_as_a_recorded_attempt(self) -> None:
         again = [login(5, session="s2"), creds(6, session="s2", lease="l2")]
