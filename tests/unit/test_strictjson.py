@@ -39,6 +39,10 @@ REFUSED = {
     "5,000 levels, never closed": (b'{"a":' * 5000, "jws.json-depth"),
     "levels behind a string with brackets": (b'{"a":"]]]]]]","b":' + b"[" * 16 + b"]" * 16 + b"}", "jws.json-depth"),
     "levels behind an escaped quote": (b'{"\\"]]":' + b"[" * 16 + b"]" * 16 + b"}", "jws.json-depth"),
+    "levels behind many that are closed": (
+        b'{"a":[' + b"[]," * 20 + b"[" * 15 + b"]" * 15 + b"]}",
+        "jws.json-depth",
+    ),
     "unclosed string full of quotes": (b'{"' + b"[" * 20 + b'\\"' * 4000, "jws.json"),
 }
 
