@@ -25,6 +25,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "chain": ("unit/test_chain.py",),
     "delegation": ("unit/test_delegation.py", "unit/test_chain.py"),
     "jose": ("unit/test_jose.py",),
-    "claims": ("unit/test_delegation.py", "unit/test_approvals.py", "unit/test_statements.py"),
+    "claims": ("unit/test_claims.py", "unit/test_delegation.py", "unit/test_approvals.py", "unit/test_statements.py"),
     "strictjson": ("unit/test_strictjson.py",),
 }
