@@ -151,7 +151,7 @@ class Standing:
         return tuple(points)
 
     async def require_live(self, chain: Chain, *, epoch: str | None = None) -> None:
-        """Return only if everything in the chain is live.
+        """Return only if everything in the chain is live (rules 14 and 17).
 
         Args:
             epoch: An epoch read for this question; None reads one.

@@ -155,7 +155,7 @@ class Mint:
             await asyncio.shield(self._end_login(login, root=root, grant=occasion.grant))
             raise
         try:
-            # The fence: whoever revokes from here on finds the accessor recorded; whoever did before is seen now.
+            # Rule 17, the fence: whoever revokes from here on finds the accessor; whoever did before is seen now.
             # The lease id joins the record meanwhile: with it a revoker sees the database session dead, not only ended.
             # All three are awaited also when one fails: a record written after its lease was forgotten would stay.
             answers = await asyncio.gather(
