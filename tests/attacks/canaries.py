@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){6,}")
@@ -72,3 +73,13 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
     if wide:
         return chr(int(wide, 16)).encode("utf-8", "surrogatepass")
     return bytes([int(narrow, 16)]) if narrow else _PLAIN.get(plain, plain)
+
+
+def writings(secret: str) -> list[bytes]:
+    """Return how a secret may stand in a file that is too large to be read in every way."""
+    raw = secret.encode()
+    found = [raw, quote(raw).encode(), json.dumps(secret)[1:-1].encode(), raw.hex().encode()]
+    for before in range(3):
+        bits = (before + len(raw)) * 8
+        found.append(base64.b64encode(bytes(before) + raw)[-(-before * 8 // 6) : bits // 6])
+    return list(dict.fromkeys(found))
