@@ -21,11 +21,8 @@ from remit.embedded import Stack
 from remit.embedded.provision import provision
 from remit.errors import (
     Denied,
-    Held,
-    InvalidDocument,
     NeedsApproval,
     NotLive,
-    OverBudget,
     Refused,
     Rejected,
     RemitError,
@@ -58,14 +55,6 @@ async def refused(parts: Parts, attempt: Attempt) -> RemitError:
     with pytest.raises(RemitError) as caught:
         await authorize(parts, attempt)
     return caught.value
-
-
-async def tried(parts: Parts, attempt: Attempt) -> RemitError | None:
-    try:
-        await parts.authority.release(await authorize(parts, attempt), outcome="ok")
-    except RemitError as error:
-        return error
-    return None
 
 
 async def test_a_permitted_step_gets_a_user_that_is_gone_afterwards(
@@ -285,24 +274,6 @@ async def test_a_status_changed_after_the_mint_is_seen_before_use(
     assert minted_users(stack, task) == [], "and destroyed before anybody had it"
 
 
-async def test_siblings_never_spend_more_than_the_parent_has(settings: Settings, parts: Parts) -> None:
-    parent = await delegate(settings, actions=("read", "http:request"), budget=20)
-    siblings = [
-        await narrower(parts, parent, actions=("http:request",), budget=20, name=str(number)) for number in range(10)
-    ]
-    call = Call(action="http:request", resource="status-page", input={})
-    attempts = [one.attempt(call, step=step) for one in siblings for step in (1, 2, 3)]
-    results = await asyncio.gather(*(authorize(parts, one) for one in attempts), return_exceptions=True)
-    granted = [one for one in results if not isinstance(one, BaseException)]
-    refusals = [one for one in results if isinstance(one, BaseException)]
-    assert len(granted) <= 20
-    assert all(isinstance(one, Denied | OverBudget | Held) for one in refusals)
-    for grant in granted:
-        await parts.authority.release(grant, outcome="ok")
-    rest = [step for step in range(4, 25) if not isinstance(await tried(parts, parent.attempt(step=step)), RemitError)]
-    assert len(granted) + len(rest) == 20
-
-
 @pytest.mark.parametrize("field", ["task", "run", "first_run", "namespace"])
 async def test_a_copied_reference_opens_nothing_elsewhere(settings: Settings, parts: Parts, field: str) -> None:
     task = await delegate(settings)
@@ -313,30 +284,6 @@ async def test_a_copied_reference_opens_nothing_elsewhere(settings: Settings, pa
         return
     error = await refused(parts, elsewhere)
     assert error.code == "delegation.other-task"
-
-
-async def test_a_presentation_for_another_attempt_is_refused(settings: Settings, parts: Parts) -> None:
-    task = await delegate(settings)
-    shown = parts.presenter.present(task.attempt(step=2))
-    with pytest.raises(InvalidDocument) as caught:
-        await parts.authority.authorize(task.attempt(), shown)
-    assert caught.value.code == "presentation.attempt"
-
-
-async def test_a_leaf_presented_by_another_agent_is_refused(
-    settings: Settings, parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = await delegate(settings)
-    writer = await narrower(parts, task)
-
-    other = await parts.presenter.agent(writer.reference)
-
-    async def somebody_else(_: Any) -> Any:
-        return other
-
-    monkeypatch.setattr(parts.presenter, "agent", somebody_else)
-    error = await refused(parts, task.attempt())
-    assert isinstance(error, InvalidDocument)
 
 
 @pytest.mark.parametrize("later", [601, 700], ids=["just now", "long ago"])
