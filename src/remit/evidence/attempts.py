@@ -112,7 +112,7 @@ def _approved(one: Record, chain: Chain, signed: Signed, *, audience: str) -> It
         except InvalidDocument as error:
             message = f"an approval does not count: {error.message} [{error.code}]"
             yield found("approval", message, approval=approval.jti, **one.where)
-        if signed.barred(approval.iss, one.time) is not None:
+        if signed.barred(approval.iss, one.time):
             yield found("approval", f"{approval.iss.short} was stopped then", approval=approval.jti, **one.where)
     if len(distinct(held)) != len(held):
         yield found("approval", "two of its approvals are one person's, or of one key", **one.where)
@@ -133,7 +133,7 @@ def _explained(one: Record, signed: Signed) -> Iterator[Finding]:
     subjects = {*(DelegationSubject(link.jti, link.iss) for link in chain.links), *chain.principals}
     wanted = _STOPPED[one.facts["code"]]
     if not any(
-        told.event is wanted and told.subject in subjects and told.iat <= one.time + SKEW for told in signed.counting()
+        told.event is wanted and told.subject in subjects and told.iat <= one.time + SKEW for told in signed.statements
     ):
         yield found("statement-missing", f"no statement explains why it was {one.facts['code'][6:]}", **one.where)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio.api.common.v1 import Payload
 from temporalio.service import RPCError, RPCStatusCode
 
+from remit.audit import plain
 from remit.codec import ENCODING
 from remit.errors import Held, InvalidDocument, Refused
 from remit.evidence import history
@@ -105,15 +106,17 @@ async def export(sources: Sources, task: str, *, by: str, at: int, keys: Json) -
 def read(folder: Path, task: str, namespace: str) -> dict[str, list[str]]:
     """Return the lines of a task's records, by writer in the order of their files."""
     found: dict[str, list[str]] = {}
+    name = plain(task)
+    written = json.dumps(name, ensure_ascii=False)
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").split("\n"):
-            if '"task"' not in line:
+            if written not in line:
                 continue
             try:
                 record = json.loads(line)
             except ValueError:
                 continue  # cut off by a crash; `remit audit verify` of the folder names it
-            if record.get("task") == task and record.get("namespace") == namespace:
+            if record.get("task") == name and record.get("namespace") == namespace:
                 found.setdefault(str(record.get("writer")), []).append(line)
     return found
 

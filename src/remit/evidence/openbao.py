@@ -32,6 +32,7 @@ class Read:
         time: Unix seconds. path: What was asked for. request: The request's id in the log.
         session: Names the login it was asked with. by: Whose login that is, as OpenBao shows it.
         leases: What records call it (`Lease.evidence`): hashes of the lease's id or the login's accessor.
+        hidden: Whether what records call it cannot be known, because the log hides accessors.
         user: Database user. attempt: Delegation, task, step and attempt, all text; None for other than steps' logins.
     """
 
@@ -42,6 +43,7 @@ class Read:
     session: str
     by: str
     leases: frozenset[str] = frozenset()
+    hidden: bool = False
     user: str | None = None
     attempt: tuple[str, str, str, str] | None = None
 
@@ -137,6 +139,7 @@ def _read(
         session=session,
         by=str(auth.get("display_name") or ""),
         leases=frozenset("sha256:" + hashlib.sha256(name.encode()).hexdigest() for name in (lease or session,) if name),
+        hidden=not lease and session.startswith("hmac-"),
         user=str(user) if user else None,
         attempt=(attempt[0], attempt[1], attempt[2], attempt[3]) if all(attempt) else None,
     )

@@ -64,6 +64,14 @@ class _Ours:
                 ours.without[_attempt(one)].append(one)
         return ours
 
+    def names(self, one: Read) -> Iterator[str]:
+        """Yield what records call a credential that was given out."""
+        yield from (lease for lease in one.leases if lease in self.leased)
+        if one.hidden and one.attempt is not None:  # only the attempt can tell which login it was
+            for lease, record in self.leased.items():
+                if record["lease"].get("kind") == "secret" and _attempt(record) == one.attempt:
+                    yield lease
+
 
 def reconcile(
     records: Sequence[Record], log: Log, *, since: float, now: float, young: float = YOUNG_SECONDS
@@ -114,7 +122,7 @@ def _given(
     reads = [one for one in session if one.kind == "credential"]
     left = []
     for one in reads:
-        name = next((lease for lease in one.leases if lease in ours.leased and lease not in known), None)
+        name = next((lease for lease in ours.names(one) if lease not in known), None)
         if name is None:
             left.append(one)
             continue

@@ -32,60 +32,40 @@ class Signed:
 
     Args:
         chains: Chain digest → chain. approvals: Id → approval and the thumbprint that signed it.
-        statements: With whether the registry says it was permitted.
+        statements: Those whose issuer could make them. staff: Who made one that the registry says was permitted.
     """
 
     chains: dict[str, Chain] = field(default_factory=dict)
     approvals: dict[str, tuple[Approval, str]] = field(default_factory=dict)
-    statements: list[tuple[Statement, bool]] = field(default_factory=list)
-
-    @property
-    def links(self) -> dict[str, Sequence[Delegation]]:
-        """Return each delegation's id with the chain down to it."""
-        return {
-            link.jti: chain.links[: at + 1] for chain in self.chains.values() for at, link in enumerate(chain.links)
-        }
-
-    def counting(self) -> Iterator[Statement]:
-        """Yield the statements whose issuer could make them."""
-        links = self.links
-        for one, confirmed in self.statements:
-            above = links.get(one.subject.jti, ()) if isinstance(one.subject, DelegationSubject) else ()
-            if may_state(one, above, permitted=_was if confirmed else _was_not):
-                yield one
+    statements: list[Statement] = field(default_factory=list)
+    staff: set[Principal] = field(default_factory=set)
 
     def stopped(self, chain: Chain, at: float) -> str | None:
         """Return what of a chain was not live at a moment, whatever two clocks make of it; None: all was live."""
-        told = list(self.counting())
         for link in chain.links:
             subject = DelegationSubject(link.jti, link.iss)
-            if fold(self._known(told, subject, at), overrules=self._overrules) is not Status.LIVE:
+            if fold(self._known(subject, at), overrules=self._overrules) is not Status.LIVE:
                 return f"delegation {link.jti}"
         for who in chain.principals:
-            if (why := self.barred(who, at, links=chain.links, told=told)) is not None:
-                return why
+            if self.barred(who, at, links=chain.links):
+                return who.short
         return None
 
-    def barred(
-        self, who: Principal, at: float, *, links: Sequence[Delegation] = (), told: Sequence[Statement] | None = None
-    ) -> str | None:
-        """Return the name of a principal that was stopped at a moment, or through which one of these links was dead."""
-        statements = list(self.counting()) if told is None else told
-        status, until = fold_principal(self._known(statements, who, at), overrules=self._overrules)
+    def barred(self, who: Principal, at: float, *, links: Sequence[Delegation] = ()) -> bool:
+        """Tell whether a principal was stopped at a moment, or these links through it stay dead since it was."""
+        status, until = fold_principal(self._known(who, at), overrules=self._overrules)
         dated = [link.iat for link in links if who in (link.iss, link.delegate)]
-        return who.short if status is not Status.LIVE or (dated and min(dated) <= until) else None
+        return status is not Status.LIVE or (bool(dated) and min(dated) <= until)
 
-    def _known(
-        self, told: Sequence[Statement], subject: DelegationSubject | Principal, at: float
-    ) -> Iterator[Statement]:
+    def _known(self, subject: DelegationSubject | Principal, at: float) -> Iterator[Statement]:
         """Yield what was surely said before a moment, and what may have lifted it."""
-        for one in told:
+        for one in self.statements:
             leeway = SKEW if one.event is Event.REINSTATED else -SKEW
             if one.subject == subject and one.iat <= at + leeway:
                 yield one
 
     def _overrules(self, later: Principal, _earlier: Principal) -> bool:
-        return any(confirmed and one.iss == later for one, confirmed in self.statements)
+        return later in self.staff
 
 
 def verify(export: Export, *, keys: Keys, groups: ActionGroups) -> tuple[Signed, list[Finding]]:
@@ -108,15 +88,19 @@ def verify(export: Export, *, keys: Keys, groups: ActionGroups) -> tuple[Signed,
             signed.approvals[approval.jti] = (approval, key.kid)
         except InvalidDocument as error:
             wrong.append(_invalid("approval", "an approval", error, number=at))
+    links = {link.jti: chain.links[: at + 1] for chain in signed.chains.values() for at, link in enumerate(chain.links)}
     for at, (token, confirmed) in enumerate(export.statements, start=1):
         try:
-            owner, key = keys.key(jose.peek_kid(token, typ=SECEVENT))
-            statement = Statement.from_claims(jose.verify(token, typ=SECEVENT, key=key))
-            if statement.iss.spiffe_id != owner or statement.aud != keys.audience:
-                raise InvalidDocument("it is not its signer's", code="statement.issuer")
-            signed.statements.append((statement, confirmed))
+            statement = _statement(token, keys=keys)
         except InvalidDocument as error:
             wrong.append(_invalid("statement", "a statement", error, number=at))
+            continue
+        about = statement.subject
+        above = down_to.get(about.jti, ()) if isinstance(about, DelegationSubject) else ()
+        if may_state(statement, above, permitted=_was if confirmed else _was_not):
+            signed.statements.append(statement)
+        if confirmed:
+            signed.staff.add(statement.iss)
     return signed, wrong
 
 
@@ -126,6 +110,14 @@ def _chain(links: Sequence[str], *, keys: Keys, groups: ActionGroups) -> Chain:
     owner, key = keys.key(jose.peek_kid(links[0], typ=DELEGATION))
     anchors: Mapping[str, jose.PublicKey] = {owner: key}
     return verify_chain(links, anchors=anchors, audience=keys.audience, now=None, groups=groups)
+
+
+def _statement(token: str, *, keys: Keys) -> Statement:
+    owner, key = keys.key(jose.peek_kid(token, typ=SECEVENT))
+    statement = Statement.from_claims(jose.verify(token, typ=SECEVENT, key=key))
+    if statement.iss.spiffe_id != owner or statement.aud != keys.audience:
+        raise InvalidDocument("it is not its signer's", code="statement.issuer")
+    return statement
 
 
 def _was(_user: Principal, _whose: Principal) -> bool:

@@ -109,6 +109,14 @@ class TestBothWays:
         secret = entry(0.95, "remit-secrets/data/weather-api", metadata=step())
         assert codes(compared([record(1, "permitted", lease="s1", kind="secret")], [login(0.9), secret])) == []
 
+    def test_where_accessors_are_hidden_the_attempt_tells(self) -> None:
+        records = [record(1, "permitted", lease="s1", kind="secret")]
+        hidden = {"session": "hmac-sha256:1"}
+        secret = entry(0.95, "remit-secrets/data/weather-api", metadata=step(), **hidden)
+        other = entry(0.95, "remit-secrets/data/weather-api", metadata=step(9), **hidden)
+        assert codes(compared(records, [login(0.9, **hidden), secret])) == []
+        assert codes(compared(records, [login(0.9, 9, **hidden), other])) == ["evidence.unrecorded", "evidence.unread"]
+
 
 class TestRefused:
     def test_what_was_undone_has_its_refusal(self) -> None:
