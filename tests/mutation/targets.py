@@ -12,7 +12,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "policy.rules": ("unit/policy/test_rules.py", "unit/policy/test_asking.py", "unit/policy/test_engine.py"),
     "policy.delegable": ("unit/policy/test_delegable.py",),
     "approving": ("unit/test_approving.py",),
-    "deciding": ("unit/test_deciding.py",),
+    "deciding": ("unit/test_deciding.py", "unit/test_approving.py"),
     "step": ("unit/test_step.py",),
     "standing": ("unit/test_standing.py",),
     "credentials.mint": ("unit/credentials/test_mint.py",),

@@ -196,6 +196,9 @@ async def test_one_no_outweighs_every_yes(w: World, decisions: tuple[Decision, .
         await given(w, attempt, *tokens)
     assert rejected.value.message == "user/bob rejected report:publish on reports"
     assert rejected.value.next_action == "too early"
+    record = w.records()[-1]
+    assert (record["code"], record["verdict"]) == ("approval.rejected", "needs-approval")
+    assert record["policies"] == ["publishing-needs-a-steward"]
 
 
 async def test_a_no_without_a_right_is_none(w: World) -> None:

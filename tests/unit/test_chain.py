@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -6,10 +7,12 @@ from hypothesis import strategies as st
 
 from remit import chain as chain_module
 from remit import jose
-from remit.chain import MAX_CHAIN, chain_digest, check_time, verify_chain
+from remit.chain import MAX_CHAIN, chain_digest, check_time, subject_of, verify_chain
 from remit.delegation import MAX_LIFETIME, Reference
 from remit.errors import InvalidDocument
 from remit.jose import LocalSigner
+from remit.principals import Principal
+from remit.statements import DelegationSubject
 from tests.unit import documents
 from tests.unit.documents import (
     AGENTS,
@@ -69,6 +72,13 @@ def test_the_digest_names_these_links_in_this_order():
     one, two, _ = links = chain(3)
     digests = {chain_digest(links), chain_digest([two, one]), chain_digest([one]), chain_digest([one, one])}
     assert len(digests) == 4
+    assert chain_digest([one, two]) == b64(sha256(f"{one}\n{two}".encode()).digest())
+
+
+def test_a_statement_about_a_chain_is_about_its_leaf():
+    made = verified(chain(2))
+    assert subject_of(made) == DelegationSubject(uuid(1001), agent(AGENTS[0]))
+    assert subject_of(BOB) == BOB
 
 
 # Rules 9 to 13, one wrong claim each (attacks 4, 8 to 10, 12).
@@ -271,6 +281,15 @@ def test_one_trusted_human_does_not_speak_for_another():
     assert refusal([token(link(0), by=signer("bob"))]) == ("chain.anchor", 5)
     as_bob = {**link(0), "iss": BOB.spiffe_id}
     assert refusal([token(as_bob, by=signer("bob"))]) == ("chain.issuer", 10)
+
+
+def test_a_human_nobody_knows_is_no_anchor():
+    eve = Principal("remit.local", "user", "eve").spiffe_id
+    assert refusal([token({**link(0), "iss": eve, "sub": eve}, by=signer("alice"))]) == ("chain.anchor", 5)
+
+
+def test_a_single_link_stands_at_depth_0():
+    assert refusal(chain(1, edit=claims(del_depth=1))) == ("chain.depth", 12)
 
 
 def test_without_anchors_nothing_is_trusted():
