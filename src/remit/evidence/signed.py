@@ -88,7 +88,9 @@ def verify(export: Export, *, keys: Keys, groups: ActionGroups) -> tuple[Signed,
             signed.approvals[approval.jti] = (approval, key.kid)
         except InvalidDocument as error:
             wrong.append(_invalid("approval", "an approval", error, number=at))
-    links = {link.jti: chain.links[: at + 1] for chain in signed.chains.values() for at, link in enumerate(chain.links)}
+    down_to: dict[str, Sequence[Delegation]] = {
+        link.jti: chain.links[: at + 1] for chain in signed.chains.values() for at, link in enumerate(chain.links)
+    }
     for at, (token, confirmed) in enumerate(export.statements, start=1):
         try:
             statement = _statement(token, keys=keys)
