@@ -224,6 +224,8 @@ def test_nothing_empty_or_malformed_is_granted(changes, code):
     with pytest.raises(InvalidDocument) as refused:
         check_grantable(changed(ROOT, **changes))
     assert refused.value.code == code
+    if code in ("chain.budget", "chain.empty"):
+        assert refused.value.rule == 13
 
 
 def test_a_scope_is_sorted_and_without_repetition():
