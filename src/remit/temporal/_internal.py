@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import activity
 
@@ -24,6 +25,10 @@ from remit.temporal._parts import Authority, Presenter, Seals
 from remit.temporal._runs import Runs
 
 Answer = dict[str, Any]
+_T = TypeVar("_T")
+_PATIENCE = 60.0
+"""Seconds that a task which ended waits for its evidence to be signed."""
+_PAUSE = 1.0
 _WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
 
 
@@ -135,12 +140,29 @@ class Internal:
         if not isinstance(self._authority, Seals):
             return {}
         try:
-            return dict(await self._authority.seal() or {})
+            sealed = await _within(_PATIENCE, self._authority.seal)
         except RemitError as error:
             raise to_application_error(error) from None
+        return dict(sealed or {})
 
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)
+
+
+async def _within(seconds: float, ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Return an answer; ask again as long as there is none."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                return await ask()
+        except TimeoutError:
+            raise Held("the evidence is not signed in time", code="audit.unsealed") from None
+        except Held:
+            if loop.time() + _PAUSE > until:
+                raise
+        await asyncio.sleep(_PAUSE)
 
 
 async def _answer(asked: Awaitable[Answer]) -> Answer:

@@ -104,8 +104,12 @@ class GovernedTask:
         self._loop = asyncio.create_task(self._attend())
         await self.gate.passed()
 
-    async def ask(self, activity: str, *arguments: Any, within: timedelta | None = None) -> Any:
-        """Run one of the plugin's own local activities; an outage is waited out, however long unless it is limited."""
+    async def ask(self, activity: str, *arguments: Any, once: timedelta | None = None) -> Any:
+        """Run one of the plugin's own local activities; an outage is waited out, however long.
+
+        Args:
+            once: How long it may take, if it is not to be tried again.
+        """
         if self._start_local is None:
             raise RuntimeError("asked before the interceptors were initialised")
         return await self._start_local(
@@ -113,11 +117,13 @@ class GovernedTask:
                 activity=activity,
                 args=arguments,
                 activity_id=None,
-                schedule_to_close_timeout=within,
+                schedule_to_close_timeout=None,
                 schedule_to_start_timeout=None,
-                start_to_close_timeout=timedelta(seconds=30),
+                start_to_close_timeout=once or timedelta(seconds=30),
                 retry_policy=RetryPolicy(
-                    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=60)
+                    initial_interval=timedelta(milliseconds=200),
+                    maximum_interval=timedelta(seconds=60),
+                    maximum_attempts=1 if once else 0,
                 ),
                 local_retry_threshold=timedelta(seconds=2),
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,

@@ -47,8 +47,8 @@ _GRACE = 10.0
 """Seconds a halted task has to clean up."""
 _SHOWN_RESULT = 16 * 1024
 _SEALS = "remit-seals-its-evidence"
-_UNSEALED = timedelta(seconds=60)
-"""How long an ending task waits for the authority to sign."""
+_SEALED_WITHIN = timedelta(seconds=90)
+"""More than the activity itself takes."""
 
 
 class Inbound(WorkflowInboundInterceptor):
@@ -155,7 +155,7 @@ class Inbound(WorkflowInboundInterceptor):
         """Have the evidence sealed; a task that is cancelled meanwhile has ended already."""
         if not workflow.patched(_SEALS):
             return
-        sealing = asyncio.create_task(self._task.ask(names.SEAL, within=_UNSEALED))
+        sealing = asyncio.create_task(self._task.ask(names.SEAL, once=_SEALED_WITHIN))
         while not sealing.done():
             try:
                 await settled(sealing)
