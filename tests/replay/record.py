@@ -1,7 +1,8 @@
 """Records the histories that later versions must still replay: ``python -m tests.replay.record``.
 
 Run it only to add histories; the ones that are there stay as they were recorded. `expired_halted-1` is from before a
-task waited when its chain expired, `child_first_failed-1` from before a parent looked when its child was not live.
+task waited when its chain expired, `child_first_failed-1` from before a parent looked when its child was not live; all
+but `sealed-1` and `sealed-2` are from before a run had its evidence sealed at its end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.plan import Planning
+from remit.errors import Held, Refused
 from remit.temporal import tool
 from tests.unit.temporal import tools
 from tests.unit.temporal.authority import Keeper, decision
@@ -193,6 +195,18 @@ async def child_first(here: Bench) -> list[Handle]:
     return [await ended(handle), await ended(child)]
 
 
+async def sealed(here: Bench) -> list[Handle]:
+    here.keeper.unsealed = Held("down", code="vault.unreachable")
+    first, _ = await here.start("Calls", [READ])
+    await asyncio.sleep(9)
+    here.keeper.unsealed = None
+    await first.result()
+    here.keeper.unsealed = Refused("no", code="vault.forbidden")
+    here.keeper.scripts["data.read"] = "deny"
+    second, _ = await here.start("Calls", [READ])
+    return [first, await ended(second)]
+
+
 async def ended(handle: Handle) -> Handle:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
@@ -202,7 +216,7 @@ async def ended(handle: Handle) -> Handle:
 Scene = Callable[[Bench], Awaitable[list[Handle]]]
 SCENES: list[Scene] = [
     plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task, expired,
-    child_first,
+    child_first, sealed,
 ]  # fmt: skip
 
 
