@@ -2,9 +2,9 @@
 
 - A decision is a signed document; whether it counts is the authority's to say, one at a time, in the order they came.
 - All decisions that are here are judged before any takes effect, so a rejection beats an approval that races it.
-- Bounded: 64 requests, 64 decisions in the queue, a decision sent twice is judged once, one approval is kept for each
-  person, and at most 32 decisions a run that answer no waiting request, or are none, are handed to the authority (for
-  its record).
+- Bounded: 64 requests wait, others for their turn; 64 decisions are queued; a decision sent twice is judged once;
+  one approval is kept for each person; and at most 32 decisions a run that answer no waiting request, or are none, are
+  handed to the authority (for its record).
 - The request id read from a decision only routes it; it is not trusted.
 """
 
@@ -34,6 +34,7 @@ _NO_REQUEST = "approval.no-request"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _UNREADABLE = ""
 """Stands for a signal that is no decision: what it carried may be anything, so none of it goes any further."""
+_IN_TURN = "remit-requests-wait-in-turn"
 _UNREADABLE_IS_TOLD = "remit-tells-of-unreadable-decisions"
 
 Admit = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -74,6 +75,8 @@ class Desk:
         self._judged: dict[str, Answer] = {}
         self._since: dict[str, float] = {}
         self._strays = 0
+        self._taken = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
     def busy(self) -> bool:
@@ -118,7 +121,9 @@ class Desk:
             ApplicationError: ``approval.rejected`` or ``approval.timeout``.
         """
         name = str(facts["request"])
-        await workflow.wait_condition(lambda: len(self.waiting) < MOST or void())
+        if not await self._seated() and void():
+            self._leave()
+            return dict(given)
         since = self._since.setdefault(name, workflow.time())
         _bound(self._since)
         request = self.waiting[name] = Request(facts, since, dict(given))
@@ -155,7 +160,35 @@ class Desk:
             )
         return request.approved
 
+    async def _seated(self) -> bool:
+        """Return once there is room for one more request; tell whether there was at once."""
+        if self._taken < MOST or not workflow.patched(_IN_TURN):
+            self._taken += 1
+            try:
+                await workflow.wait_condition(lambda: True)  # as it always was, so that commands keep their order
+            except asyncio.CancelledError:
+                self._leave()
+                raise
+            return True
+        seat = asyncio.get_running_loop().create_future()
+        self._queue.append(seat)
+        try:
+            await seat  # one future each: a thousand conditions looked at again and again would take the worker's time
+        except asyncio.CancelledError:
+            if not seat.cancelled():
+                self._leave()
+            raise
+        return False
+
+    def _leave(self) -> None:
+        while self._queue:
+            if not (seat := self._queue.popleft()).done():
+                seat.set_result(None)
+                return
+        self._taken -= 1
+
     def _gone(self, name: str) -> None:
+        self._leave()
         self.waiting.pop(name, None)
         self._changed()
 

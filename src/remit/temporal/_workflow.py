@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.common import RawValue
 from temporalio.exceptions import FailureError, is_cancelled_exception
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -46,6 +47,7 @@ from remit.temporal._task import GovernedTask
 _GRACE = 10.0
 """Seconds a halted task has to clean up."""
 _SHOWN_RESULT = 16 * 1024
+_LONGEST_SIGNAL = 16 * 1024
 _SEALS = "remit-seals-its-evidence"
 _SEALED_WITHIN = timedelta(seconds=90)
 """More than the activity itself takes."""
@@ -72,13 +74,12 @@ class Inbound(WorkflowInboundInterceptor):
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         """Take our own signals; pass the others on."""
-        argument = input.args[0] if input.args else None
         if input.signal == names.NOTICE:
             self._task.notice()
         elif input.signal == names.DECIDE:
-            self._task.desk.put(argument)
+            self._task.desk.put(_carried(input))
         elif input.signal == names.RESUME:
-            self._task.resume(argument)
+            self._task.resume(_carried(input))
         else:
             await self.next.handle_signal(input)
 
@@ -192,6 +193,17 @@ def _ends(error: BaseException) -> bool:
     """Tell whether this ends the workflow; anything else is a fault in its code, and tried again."""
     cancelled = is_cancelled_exception(error) and workflow.cancellation_reason() is not None
     return cancelled or workflow.is_failure_exception(error)
+
+
+def _carried(input: HandleSignalInput) -> Any:
+    """Return what a signal of ours carries, None when it carries nothing we would send."""
+    raw = input.args[0] if input.args else None
+    if not isinstance(raw, RawValue) or len(raw.payload.data) > _LONGEST_SIGNAL:
+        return None
+    try:
+        return workflow.payload_converter().from_payload(raw.payload)
+    except Exception:  # a converter raises what it likes; whatever this is, it is nothing of ours
+        return None
 
 
 def _seen(main: asyncio.Task[Any]) -> None:
