@@ -194,7 +194,8 @@ def _converter(settings: Settings, vault: Vault | Callable[[], Vault] | None) ->
     from remit import codec
     from remit.vault.datakeys import DataKeys
 
+    worker = isinstance(vault, Vault)  # people's sessions are opened when first asked for
     keys = None if vault is None else DataKeys((lambda: vault) if isinstance(vault, Vault) else vault)
     if settings.encrypt:
-        return codec.sealing(keys)
-    return DataConverter.default if keys is None else codec.reading(keys)
+        return codec.sealing(keys, passes=worker)
+    return DataConverter.default if keys is None else codec.reading(keys, passes=worker)

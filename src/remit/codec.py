@@ -34,6 +34,7 @@ from remit.vault.datakeys import DataKeys
 ENCODING = b"binary/remit-encrypted"
 KEY = "remit-key"
 """Metadata: the data key as OpenBao wrapped it."""
+_NO_PAYLOAD = "codec.payload"
 _HIDDEN = "Encoded failure"
 _NONCE = 12
 _RETRY = timedelta(seconds=5)
@@ -47,10 +48,20 @@ class Codec(PayloadCodec):
         keys: Data keys, seen as whoever this is; None: nobody. Then nothing that is encrypted can be read.
         within: The user's own codec; encryption goes round it.
         encrypts: Whether payloads are encrypted; what is encrypted already can be read either way.
+        passes: Whether a payload that only looks encrypted is left as it is, unread. A worker must: it decodes whatever
+            anybody signals, and one that raises never gets past that signal.
     """
 
-    def __init__(self, keys: DataKeys | None, *, within: PayloadCodec | None = None, encrypts: bool = True) -> None:
+    def __init__(
+        self,
+        keys: DataKeys | None,
+        *,
+        within: PayloadCodec | None = None,
+        encrypts: bool = True,
+        passes: bool = False,
+    ) -> None:
         self._keys = keys
+        self._passes = passes
         self._within = within
         self._encrypts = encrypts
 
@@ -77,12 +88,28 @@ class Codec(PayloadCodec):
         Raises:
             Refused: ``codec.forbidden``, ``codec.payload``. Held: OpenBao did not answer.
         """
-        wrapped = [one.metadata.get(KEY, b"") for one in payloads if _is_sealed(one)]
-        read = list(payloads)
-        if wrapped:
-            keys = await self._required().to_read(wrapped)
-            read = [_opened(one, keys[one.metadata[KEY]]) if _is_sealed(one) else one for one in payloads]
+        try:
+            read = await self._read(payloads)
+        except Refused as error:
+            if not self._passes or error.code != _NO_PAYLOAD:
+                raise
+            read = [await self._tried(one) for one in payloads]
         return read if self._within is None else await self._within.decode(read)
+
+    async def _read(self, payloads: Sequence[Payload]) -> list[Payload]:
+        wrapped = [one.metadata.get(KEY, b"") for one in payloads if _is_sealed(one)]
+        if not wrapped:
+            return list(payloads)
+        keys = await self._required().to_read(wrapped)
+        return [_opened(one, keys[one.metadata[KEY]]) if _is_sealed(one) else one for one in payloads]
+
+    async def _tried(self, payload: Payload) -> Payload:
+        try:
+            return (await self._read([payload]))[0]
+        except Refused as error:
+            if error.code != _NO_PAYLOAD:
+                raise
+            return payload
 
     def _required(self) -> DataKeys:
         if self._keys is None:
@@ -134,16 +161,19 @@ def encrypting(
     return sealing(DataKeys(session) if keep is None else DataKeys(session, keep=keep), over=over)
 
 
-def reading(keys: DataKeys, *, over: DataConverter = DataConverter.default) -> DataConverter:
+def reading(keys: DataKeys, *, over: DataConverter = DataConverter.default, passes: bool = False) -> DataConverter:
     """Return a data converter that encrypts nothing and reads what was encrypted before."""
-    return dataclasses.replace(over, payload_codec=Codec(keys, within=over.payload_codec, encrypts=False))
+    made = Codec(keys, within=over.payload_codec, encrypts=False, passes=passes)
+    return dataclasses.replace(over, payload_codec=made)
 
 
-def sealing(keys: DataKeys | None, *, over: DataConverter = DataConverter.default) -> DataConverter:
+def sealing(
+    keys: DataKeys | None, *, over: DataConverter = DataConverter.default, passes: bool = False
+) -> DataConverter:
     """Return a data converter that encrypts with these keys; without any it refuses to encrypt, and to read."""
     failures = type("EncryptedFailures", (Failures,), {"over": over.failure_converter_class})
     return dataclasses.replace(
-        over, payload_codec=Codec(keys, within=over.payload_codec), failure_converter_class=failures
+        over, payload_codec=Codec(keys, within=over.payload_codec, passes=passes), failure_converter_class=failures
     )
 
 
@@ -163,7 +193,7 @@ def _opened(payload: Payload, cipher: AESGCM) -> Payload:
     except (InvalidTag, ValueError, DecodeError):
         raise Refused(
             "an encrypted payload was changed, or is not whole",
-            code="codec.payload",
+            code=_NO_PAYLOAD,
             next_action="Look at who may write to this Temporal namespace.",
         ) from None
 
