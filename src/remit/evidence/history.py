@@ -59,7 +59,7 @@ def read(data: bytes) -> list[Event]:
 def seal(events: Sequence[Event]) -> Mapping[str, Any] | None:
     """Return the seal in a run's history; None when there is none that can be read."""
     for event in reversed(events):
-        details = event.get("markerRecordedEventAttributes", {}).get("details", {})
+        details = _within(event, "markerRecordedEventAttributes", "details")
         if _payload(details.get("data"), "activity_type") == SEAL:
             said = _first(details.get("result"))
             return said if isinstance(said, dict) and said else None
@@ -69,9 +69,8 @@ def seal(events: Sequence[Event]) -> Mapping[str, Any] | None:
 def approvals(events: Sequence[Event]) -> Iterator[str]:
     """Yield the decisions that a run was sent, and the approvals that its steps were tried with."""
     for event in events:
-        signal = event.get("workflowExecutionSignaledEventAttributes", {})
-        update = event.get("workflowExecutionUpdateAcceptedEventAttributes", {}).get("acceptedRequest", {})
-        asked = update.get("input", {})
+        signal = _within(event, "workflowExecutionSignaledEventAttributes")
+        asked = _within(event, "workflowExecutionUpdateAcceptedEventAttributes", "acceptedRequest", "input")
         if signal.get("signalName") == _DECIDE and isinstance(said := _first(signal.get("input")), str):
             yield said
         if asked.get("name") == _DECIDE and isinstance(said := _first(asked.get("args")), str):
@@ -84,7 +83,7 @@ def approvals(events: Sequence[Event]) -> Iterator[str]:
 def children(events: Sequence[Event]) -> Iterator[str]:
     """Yield the tasks that a run started."""
     for event in events:
-        started = event.get("startChildWorkflowExecutionInitiatedEventAttributes", {})
+        started = _within(event, "startChildWorkflowExecutionInitiatedEventAttributes")
         if isinstance(name := started.get("workflowId"), str):
             yield name
 
@@ -125,25 +124,35 @@ def _sealed(
 
 def _completed(run: Run, events: Sequence[Event], records: Sequence[Record]) -> Iterator[Finding]:
     known = {(one.facts.get("run"), one.facts.get("activity")) for one in records if one.facts.get("outcome") == "ok"}
-    scheduled = {event.get("eventId"): event for event in events if _HEADER in _fields(event)}
+    scheduled = {str(event.get("eventId")): event for event in events if _HEADER in _fields(event)}
     for event in events:
         done = event.get("activityTaskCompletedEventAttributes")
-        asked = scheduled.get(done.get("scheduledEventId")) if isinstance(done, dict) else None
+        asked = scheduled.get(str(done.get("scheduledEventId"))) if isinstance(done, dict) else None
         if asked is None:
             continue
-        activity = asked["activityTaskScheduledEventAttributes"].get("activityId")
+        activity = str(asked["activityTaskScheduledEventAttributes"].get("activityId"))
         if (run.run_id, activity) not in known:
             yield found("record-missing", "a step completed and no record says so", run=run.run_id, activity=activity)
 
 
 def _fields(event: Event) -> Mapping[str, Any]:
-    said = event.get("activityTaskScheduledEventAttributes", {}).get("header", {}).get("fields", {})
-    return said if isinstance(said, dict) else {}
+    return _within(event, "activityTaskScheduledEventAttributes", "header", "fields")
+
+
+def _within(event: Event, *names: str) -> Mapping[str, Any]:
+    """Return what stands there; nothing where it is no object, for anybody may have written the file."""
+    said = event
+    for name in names:
+        inner = said.get(name)
+        if not isinstance(inner, dict):
+            return {}
+        said = inner
+    return said
 
 
 def _first(group: Any) -> Any:
     payloads = group.get("payloads") if isinstance(group, dict) else None
-    return _decoded(payloads[0]) if payloads else None
+    return _decoded(payloads[0]) if isinstance(payloads, list) and payloads else None
 
 
 def _payload(group: Any, name: str) -> Any:
@@ -155,5 +164,5 @@ def _decoded(payload: Any) -> Any:
     """Return the JSON a payload holds; None when it holds none, or is encrypted."""
     try:
         return json.loads(b64decode(payload["data"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -18,7 +18,19 @@ from remit.evidence.document import Writer
 from remit.evidence.findings import Finding, found
 from remit.evidence.keys import Keys
 
-_TEXTS = ("event", "outcome", "code", "digest", "delegation", "grant", "run", "request", "binding", "approval")
+_TEXTS = (
+    "event",
+    "outcome",
+    "code",
+    "digest",
+    "delegation",
+    "grant",
+    "run",
+    "activity",
+    "request",
+    "binding",
+    "approval",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -446,3 +446,17 @@ def test_a_record_of_other_types_is_a_finding_and_no_failure(name, value):
     records = export["writers"][0]["records"]
     records[-1] = json.dumps(json.loads(records[-1]) | {name: value})
     assert codes(export)
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}, [None], {"payloads": 7}, {"payloads": [7]}], ids=repr)
+@pytest.mark.parametrize(
+    ("at", "name"),
+    [(0, "eventId"), (0, "activityTaskScheduledEventAttributes"), (1, "activityTaskCompletedEventAttributes"),
+     (-1, "markerRecordedEventAttributes")],
+)  # fmt: skip
+def test_a_history_of_other_types_is_no_failure(at, name, value):
+    export = sound()
+    run = events(seal_of(export))
+    run[at][name] = value
+    export["history"][0]["digest"] = digest(run)
+    assert type(codes(export, histories=[run])) is list
