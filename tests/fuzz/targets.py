@@ -23,8 +23,8 @@ from remit.approvals import Approval
 from remit.chain import verify_chain
 from remit.client import offline
 from remit.delegation import TYP, Delegation
-from remit.errors import InvalidDocument
-from remit.evidence import document
+from remit.errors import InvalidDocument, Usage
+from remit.evidence import document, folder, history
 from remit.evidence import verification as evidence
 from remit.presentation import Presentation
 from remit.principals import Principal
@@ -77,6 +77,8 @@ def seeds() -> Iterator[bytes]:
         yield _seed("chain", "\n".join(lines))
     yield _seed("anchors", json.dumps(making.jwks()))
     yield _seed("export", json.dumps(making.sound()))
+    yield _seed("history", json.dumps({"events": making.events(making.seal_of(making.sound()))}))
+    yield _seed("log", "\n".join(making.sound()["writers"][0]["records"]))
     yield _seed("header", json.dumps({"alg": "EdDSA", "typ": TYP, "kid": _ALICE.kid}))
     for alg in ("EdDSA", "ES256"):
         yield _seed("key", json.dumps(key("agent-1", alg).jwk))
@@ -195,6 +197,23 @@ def _export(data: bytes) -> None:
         evidence.verify(document.read(data), keys=_trusted_keys())
 
 
+def _history(data: bytes) -> None:
+    """A run as Temporal prints it, beside an export that says it is the one."""
+    with suppress(InvalidDocument, Usage):
+        events = history.read(data)
+        told = making.sound()
+        told["history"][0] |= {"events": len(events), "digest": history.digest(events)}
+        evidence.verify(document.read(json.dumps(told).encode()), keys=_trusted_keys(), histories=[events])
+        for found in (*history.approvals(events), *history.children(events)):
+            if not isinstance(found, str):
+                raise Find(f"{found!r} is no text")
+
+
+def _log(data: bytes) -> None:
+    """One writer's file of the audit log."""
+    folder.check({f"log-{making.sound()['writers'][0]['writer']}.jsonl": data})
+
+
 _trusted_keys = cache(making.trusted)
 
 
@@ -244,6 +263,8 @@ READERS: dict[str, Callable[[bytes], None]] = {
     "file": _file,
     "anchors": _anchors,
     "export": _export,
+    "history": _history,
+    "log": _log,
     "header": _header,
     "chain": _chain,
 }

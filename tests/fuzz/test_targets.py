@@ -28,7 +28,7 @@ def test_every_reader_has_valid_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x00", b"\x01\xff", b"\x07{}", b'\x07{"links":[7]}', b"\x0b[]\n\n{}", b"\xff" * 99]
+    "data", [b"", b"\x00", b"\x01\xff", b"\x07{}", b'\x07{"links":[7]}', b"\x0d[]\n\n{}", b"\xff" * 99]
 )
 def test_junk_is_no_find(data: bytes) -> None:
     targets.run(data)
