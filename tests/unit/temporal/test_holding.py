@@ -124,7 +124,9 @@ async def test_what_does_not_count_changes_nothing(here: Bench) -> None:
     await handle.signal("remit.decide")
     await handle.signal("remit.decide", args=["a", "b", "c"])
     await handle.signal("remit.resume", "nonsense")
-    assert set(here.keeper.admitted) == {decision("approve", "another"), ""}, "what is unreadable is told of, not handed on"
+    assert set(here.keeper.admitted) == {decision("approve", "another"), ""}, (
+        "what is unreadable is told of, not handed on"
+    )
     view = await here.view(handle)
     assert view["state"] == "waiting-approval"
     assert not RAN
