@@ -128,6 +128,20 @@ async def test_an_outage_holds_a_running_task_and_fails_nothing(
     assert "select" not in history
 
 
+async def test_who_may_not_read_can_still_stop_and_is_told_why_nothing_is_shown(stack: Stack, secret: Settings) -> None:
+    async with serving(secret):
+        task = await submit(secret, job(f"[{asks('select pg_sleep(30), 4712 as n')}]"))
+        await running(stack, "4712")
+        async with Remit.open(secret, person="carol") as carol:
+            with pytest.raises(Refused) as refused:
+                await carol.show(task)
+            assert refused.value.code == "codec.forbidden"
+            assert [one["state"] for one in await carol.tasks(query=f"WorkflowId = '{task}'")] == ["running"]
+            stopped = await carol.follow(await carol.revoke(task, "a test"))
+            assert (stopped.pending, stopped.tasks, stopped.complete) == ((), 1, True)
+        assert (await until(secret, task, "halted"))["state"] == "halted"
+
+
 async def test_with_the_setting_off_again_what_was_encrypted_is_still_read(
     settings: Settings, secret: Settings
 ) -> None:

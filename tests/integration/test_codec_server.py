@@ -7,6 +7,8 @@ import base64
 import io
 import json
 import re
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -101,6 +103,31 @@ async def test_temporals_own_command_shows_a_reader_the_history(stack: Stack, se
         status, text = await shown(stack, task, endpoint)
         assert status != 0
         assert CANARY not in text  # the command asks again until its time is up
+
+
+async def test_the_command_serves_until_it_is_told_to_stop(secret: Settings) -> None:
+    there = await sealed(secret)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "remit.cli", "--home", str(secret.home), "codec", "--as", "alice"),
+        *("--port", "0", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        text = ""
+        while not text.endswith("}\n"):
+            line = (await process.stdout.readline()).decode()
+            assert line, "it ended"
+            text += line
+        started = json.loads(text)
+        assert (started["person"], started["ui"][:17]) == ("alice", "http://127.0.0.1:")
+        status, read, _ = await asked(f"{started['endpoint']}/decode", there)
+        assert (status, read) == (200, json_format.MessageToDict(Payloads(payloads=[PLAIN])))
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaints = await process.communicate()
+    assert (process.returncode, complaints) == (0, b"")
 
 
 async def test_what_is_encoded_is_decoded_to_the_same(secret: Settings) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from remit import cascading, executions
 from remit.cascade import PROGRESS, workflow_id
 from remit.chain import Chain, subject_of
 from remit.client import targets
-from remit.errors import Held, RemitError
+from remit.errors import Held, Refused, RemitError
 from remit.principals import Principal
 from remit.revoking import Outcome, Revoking
 from remit.statements import Event, Status
@@ -124,7 +124,13 @@ async def follow(
     try:
         client = await connection.temporal()
         async with asyncio.timeout(FOLLOW_SECONDS):
-            records = [await _followed(client, one, progress) for one in stopped.statements]
+            try:
+                records = [await _followed(client, one, progress) for one in stopped.statements]
+            except Refused as error:
+                if error.code != "codec.forbidden":
+                    raise
+                await _closed(connection, stopped.statements)
+                return replace(stopped, complete=True)
     except TimeoutError:
         return replace(stopped, pending=(*stopped.pending, "cascade: it goes on, see the Temporal UI"))
     except RemitError as error:
@@ -137,6 +143,13 @@ async def follow(
         ms=max((ms for record in records if (ms := record["ms_to_last_lease_dead"]) is not None), default=None),
         complete=True,
     )
+
+
+async def _closed(connection: Connection, statements: Sequence[str]) -> None:
+    """Return once the cascades are closed, for whoever may not read payloads and so not their records."""
+    while statements:
+        await asyncio.sleep(_LOOK_SECONDS)
+        statements = [one for one in statements if await connection.registry.live.cascade(one) is not None]
 
 
 def _reached(stopped: Stopped, records: list[dict[str, Any]]) -> int:
