@@ -131,9 +131,15 @@ async def narrower(
 
 
 async def approve(
-    settings: Settings, request: dict[str, Any], *, by: str, decision: str = "approve", lifetime: int = 600
+    settings: Settings,
+    request: dict[str, Any],
+    *,
+    by: str,
+    decision: str = "approve",
+    lifetime: int = 600,
+    age: int = 0,
 ) -> str:
-    """Sign a decision about a request."""
+    """Sign a decision about a request; `age` seconds ago, good for `lifetime` from now."""
     person = Connection(settings, by)
     try:
         now = int(time.time())
@@ -141,7 +147,7 @@ async def approve(
             jti=str(uuid.uuid4()),
             iss=person.principal,
             aud=person.audience,
-            iat=now,
+            iat=now - age,
             exp=now + lifetime,
             request=request["request"],
             binding=request["binding"],
