@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -189,3 +190,18 @@ async def test_a_delegation_belongs_to_the_execution_it_was_made_for(w: World, c
     w.vault.kept.broken["POST remit/data/runs"] = 503
     with pytest.raises(Held):
         await bound(chains, other)
+
+
+@pytest.mark.parametrize("record", [{}, {"jws": 7}, {"jws": ["a"], "parent": 7, "namespace": {}, "workflow_id": None}])
+async def test_a_record_that_is_no_delegation_is_refused_and_listed(w: World, chains: Chains, record: Any) -> None:
+    await w.registry.documents.create(f"delegations/{uuid(78)}", record)
+    with pytest.raises(InvalidDocument) as refused:
+        await chains.load(Reference(uuid(78), chain_digest([""])), epoch="a")
+    assert refused.value.code == "jws.form"
+    assert uuid(78) in await w.registry.delegations()
+    assert not await w.registry.bind_run(uuid(78), namespace="default", workflow_id="task", first_run_id="run")
+
+
+async def test_a_name_that_is_none_is_not_listed(w: World) -> None:
+    await w.registry.documents.create("delegations/Not-A-Name", {"jws": "x"})
+    assert await w.registry.delegations() == []

@@ -418,3 +418,16 @@ def test_any_claims_are_read_as_signed(claims):
 
 def test_the_principal_is_not_the_keys_business():
     assert ALICE.spiffe_id not in repr(KEY)
+
+
+def test_claims_are_peeked_at_as_strictly_as_they_are_read():
+    assert jose.peek_claims(token({"a": 1}, by=signer("mallory")), typ=TYP) == {"a": 1}
+    for text, code in (
+        (token({}, by=signer("alice"), typ="approval+jwt"), "jws.typ"),
+        (token(b'{"a":1,"a":2}', by=signer("alice")), "jws.json-duplicate"),
+        (token(b'{"a":' + b"[" * 5000, by=signer("alice")), "jws.json-depth"),
+        ("a.b", "jws.form"),
+    ):
+        with pytest.raises(InvalidDocument) as refused:
+            jose.peek_claims(text, typ=TYP)
+        assert refused.value.code == code
