@@ -34,7 +34,8 @@ def verify(
     keys = offline.read_anchors(anchors)
     groups = groups_of(policies or options.settings(home).policies, required=policies is not None)
     try:
-        content = chain.read_bytes()
+        with chain.open("rb") as file:
+            content = file.read(offline.MAX_FILE + 1)  # one more than is read, so that it is found too large
     except OSError as error:
         raise Usage(
             f"{chain} cannot be read: {error.strerror}", code="chain.file", next_action="Give a file."
