@@ -147,6 +147,7 @@ async def _exported(connection: Connection, task: str) -> Export:
         standing=connection.standing,
         client=await connection.temporal(),
         actions=connection.policy.groups,
+        stops=connection.stops,
     )
     return await exporting.export(
         sources,

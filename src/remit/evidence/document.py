@@ -4,7 +4,7 @@
      "writers":     [{"writer", "records": [line, verbatim…], "head": {"head": jws, "leaves": […]} | null}…],
      "chains":      {leaf delegation: [jws, root first…]},
      "approvals":   [jws…],
-     "statements":  [{"jws", "confirmed": bool}…],
+     "statements":  [{"jws", "confirmed": bool, "staff": bool}…],
      "policy_sets": [digest…],
      "actions":     {action or group: [what it stands under…]},
      "history":     [{"run_id", "events": how many, "digest", "seal": {"writer", "seq", "head"} | null}…],
@@ -32,6 +32,8 @@ _MEMBERS = frozenset(
     | {"policy_sets", "actions", "history", "children", "keys"}
 )
 
+_STATEMENT = {"jws", "confirmed", "staff"}
+
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
@@ -48,6 +50,19 @@ class Writer:
     writer: str
     records: tuple[str, ...]
     head: Sealed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A statement, with what only the registry and policy can say of it.
+
+    Args:
+        confirmed: Whether it was found permitted. staff: Whether policy lets its issuer stop what others delegated.
+    """
+
+    jws: str
+    confirmed: bool
+    staff: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class Export:
     writers: tuple[Writer, ...]
     chains: Mapping[str, tuple[str, ...]]
     approvals: tuple[str, ...]
-    statements: tuple[tuple[str, bool], ...]
+    statements: tuple[Stated, ...]
     actions: Mapping[str, frozenset[str]]
     history: tuple[Run, ...]
     exported_at: int = 0
@@ -101,7 +116,7 @@ class Export:
             ],
             "chains": {leaf: list(links) for leaf, links in self.chains.items()},
             "approvals": list(self.approvals),
-            "statements": [{"jws": jws, "confirmed": confirmed} for jws, confirmed in self.statements],
+            "statements": [{"jws": one.jws, "confirmed": one.confirmed, "staff": one.staff} for one in self.statements],
             "policy_sets": list(self.policy_sets),
             "actions": {name: sorted(groups) for name, groups in sorted(self.actions.items())},
             "history": [
@@ -145,7 +160,9 @@ def _read(value: Mapping[str, Any]) -> Export:
         writers=tuple(_writer(one) for one in _objects(value["writers"], "writers", {"writer", "records", "head"})),
         chains={leaf: _texts(links, "chains") for leaf, links in _object(value["chains"], "chains").items()},
         approvals=_texts(value["approvals"], "approvals"),
-        statements=tuple(_statement(one) for one in _objects(value["statements"], "statements", {"jws", "confirmed"})),
+        statements=tuple(
+            _statement(one) for one in _objects(value["statements"], "statements", {"jws", "confirmed", "staff"})
+        ),
         policy_sets=_texts(value["policy_sets"], "policy_sets"),
         actions={
             name: frozenset(_texts(groups, "actions")) for name, groups in _object(value["actions"], "actions").items()
@@ -167,8 +184,8 @@ def _writer(value: Mapping[str, Any]) -> Writer:
     return Writer(_text(value["writer"], "writer"), _texts(value["records"], "records"), sealed)
 
 
-def _statement(value: Mapping[str, Any]) -> tuple[str, bool]:
-    return _text(value["jws"], "jws"), value["confirmed"] is True
+def _statement(value: Mapping[str, Any]) -> Stated:
+    return Stated(_text(value["jws"], "jws"), value["confirmed"] is True, value["staff"] is True)
 
 
 def _run(value: Mapping[str, Any]) -> Run:

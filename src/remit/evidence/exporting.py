@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +23,9 @@ from remit.audit import plain
 from remit.codec import ENCODING
 from remit.errors import Held, InvalidDocument, Refused
 from remit.evidence import history
-from remit.evidence.document import Export, Run, Sealed, Writer
+from remit.evidence.document import Export, Run, Sealed, Stated, Writer
 from remit.principals import Principal
-from remit.statements import DelegationSubject, Subject
+from remit.statements import DelegationSubject, Subject, whose
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -46,7 +46,8 @@ class Sources:
     """Where evidence is.
 
     Args:
-        folder: The audit log's. actions: The schema's action hierarchy. namespace: Temporal's.
+        folder: The audit log's. actions: The schema's action hierarchy.
+        stops: Whether policy lets this user stop what is this principal's.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Sources:
     standing: Standing
     client: Client
     actions: Mapping[str, frozenset[str]]
+    stops: Callable[[Principal, Principal], bool]
 
     @property
     def namespace(self) -> str:
@@ -145,9 +147,7 @@ async def _chains(sources: Sources, records: Sequence[Json]) -> list[Chain]:
     return found
 
 
-async def _statements(
-    sources: Sources, chains: Sequence[Chain], approvers: set[str]
-) -> AsyncIterator[tuple[str, bool]]:
+async def _statements(sources: Sources, chains: Sequence[Chain], approvers: set[str]) -> AsyncIterator[Stated]:
     """Yield what was validly stated about these chains and approvers."""
     about: dict[Subject, Sequence[Any]] = {Principal.parse(name): () for name in sorted(approvers)}
     for chain in chains:
@@ -157,10 +157,11 @@ async def _statements(
     for subject, links in about.items():
         for token in await sources.registry.statements(subject):
             try:
-                await sources.standing.statement(token, subject=subject, links=links, epoch=epoch)
+                said = await sources.standing.statement(token, subject=subject, links=links, epoch=epoch)
             except InvalidDocument:
                 continue
-            yield token, await sources.registry.confirmed(token)
+            staff = said.iss.kind == "user" and sources.stops(said.iss, whose(subject, links))
+            yield Stated(token, staff or await sources.registry.confirmed(token), staff)
 
 
 def _named(tokens: Mapping[str, None], records: Sequence[Json]) -> Iterator[str]:

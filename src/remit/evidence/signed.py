@@ -1,13 +1,13 @@
 """What people and agents signed: the chains, approvals and statements of an export, verified by the given keys.
 
 - A chain's root is signed with a key of its human; every other key comes from the chain (rules 1 to 13).
-- A statement counts from the delegator of that link or anyone above; from somebody else only if the authority found it
-  permitted, which is the registry's word and not a signature.
+- A statement counts from the delegator of that link or anyone above; from somebody else only if it was found permitted.
+  That, and whether its issuer may undo what others stated, is the exporter's word and not a signature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from remit import jose
@@ -23,7 +23,7 @@ from remit.evidence.findings import Finding, found
 from remit.evidence.keys import Keys
 from remit.principals import Principal
 from remit.statements import TYP as SECEVENT
-from remit.statements import DelegationSubject, Event, Statement, Status, fold, fold_principal, may_state
+from remit.statements import DelegationSubject, Event, Statement, Status, Subject, fold, fold_principal, may_state
 
 
 @dataclass(slots=True)
@@ -32,19 +32,19 @@ class Signed:
 
     Args:
         chains: Chain digest → chain. approvals: Id → approval and the thumbprint that signed it.
-        statements: Those whose issuer could make them. staff: Who made one that the registry says was permitted.
+        statements: Those whose issuer could make them. staff: Who may undo what others stated about what.
     """
 
     chains: dict[str, Chain] = field(default_factory=dict)
     approvals: dict[str, tuple[Approval, str]] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
-    staff: set[Principal] = field(default_factory=set)
+    staff: set[tuple[Principal, Subject]] = field(default_factory=set)
 
     def stopped(self, chain: Chain, at: float) -> str | None:
         """Return what of a chain was not live at a moment, whatever two clocks make of it; None: all was live."""
         for link in chain.links:
             subject = DelegationSubject(link.jti, link.iss)
-            if fold(self._known(subject, at), overrules=self._overrules) is not Status.LIVE:
+            if fold(self._known(subject, at), overrules=self._overrules(subject)) is not Status.LIVE:
                 return f"delegation {link.jti}"
         for who in chain.principals:
             if self.barred(who, at, links=chain.links):
@@ -53,19 +53,19 @@ class Signed:
 
     def barred(self, who: Principal, at: float, *, links: Sequence[Delegation] = ()) -> bool:
         """Tell whether a principal was stopped at a moment, or these links through it stay dead since it was."""
-        status, until = fold_principal(self._known(who, at), overrules=self._overrules)
+        status, until = fold_principal(self._known(who, at), overrules=self._overrules(who))
         dated = [link.iat for link in links if who in (link.iss, link.delegate)]
         return status is not Status.LIVE or (bool(dated) and min(dated) <= until)
 
-    def _known(self, subject: DelegationSubject | Principal, at: float) -> Iterator[Statement]:
+    def _known(self, subject: Subject, at: float) -> Iterator[Statement]:
         """Yield what was surely said before a moment, and what may have lifted it."""
         for one in self.statements:
             leeway = SKEW if one.event is Event.REINSTATED else -SKEW
             if one.subject == subject and one.iat <= at + leeway:
                 yield one
 
-    def _overrules(self, later: Principal, _earlier: Principal) -> bool:
-        return later in self.staff
+    def _overrules(self, subject: Subject) -> Callable[[Principal, Principal], bool]:
+        return lambda later, _: (later, subject) in self.staff
 
 
 def verify(export: Export, *, keys: Keys, groups: ActionGroups) -> tuple[Signed, list[Finding]]:
@@ -91,18 +91,18 @@ def verify(export: Export, *, keys: Keys, groups: ActionGroups) -> tuple[Signed,
     down_to: dict[str, Sequence[Delegation]] = {
         link.jti: chain.links[: at + 1] for chain in signed.chains.values() for at, link in enumerate(chain.links)
     }
-    for at, (token, confirmed) in enumerate(export.statements, start=1):
+    for at, told in enumerate(export.statements, start=1):
         try:
-            statement = _statement(token, keys=keys)
+            statement = _statement(told.jws, keys=keys)
         except InvalidDocument as error:
             wrong.append(_invalid("statement", "a statement", error, number=at))
             continue
         about = statement.subject
         above = down_to.get(about.jti, ()) if isinstance(about, DelegationSubject) else ()
-        if may_state(statement, above, permitted=_was if confirmed else _was_not):
+        if may_state(statement, above, permitted=_was if told.confirmed else _was_not):
             signed.statements.append(statement)
-        if confirmed:
-            signed.staff.add(statement.iss)
+        if told.staff:
+            signed.staff.add((statement.iss, about))
     return signed, wrong
 
 

@@ -18,7 +18,7 @@ from remit.approvals import TYP as APPROVAL
 from remit.audit import AuditLog, leaves_digest
 from remit.chain import Chain
 from remit.evidence import history, keys
-from remit.evidence.document import Export, Run, Sealed, Writer
+from remit.evidence.document import Export, Run, Sealed, Stated, Writer
 from remit.evidence.document import read as read_export
 from remit.evidence.verification import Report, verify
 from remit.sealing import TYP as HEAD
@@ -200,8 +200,8 @@ def _sound() -> dict[str, Any]:
         chains={held().leaf.jti: held().jws},
         approvals=(approval(),),
         statements=(
-            (statement(1, Event.SUSPENDED, SUSPENDED), True),
-            (statement(2, Event.REINSTATED, REINSTATED), True),
+            Stated(statement(1, Event.SUSPENDED, SUSPENDED), confirmed=True, staff=False),
+            Stated(statement(2, Event.REINSTATED, REINSTATED), confirmed=True, staff=False),
         ),
         actions=GROUPS,
         history=(Run(RUN, len(run), history.digest(run), seal),),

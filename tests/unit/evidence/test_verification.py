@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from remit.errors import InvalidDocument
+from remit.errors import InvalidDocument, Usage
 from remit.evidence import document, history
 from remit.evidence.history import digest
 from remit.principals import Principal
@@ -17,6 +17,7 @@ from remit.statements import Event
 from tests.unit.documents import NOW, agent, chain, link, signer, token, user, uuid
 from tests.unit.evidence.making import (
     REINSTATED,
+    RUN,
     SUSPENDED,
     approval,
     approved,
@@ -36,6 +37,12 @@ from tests.unit.evidence.making import (
     verified_export,
     written,
 )
+
+NAMES = (
+    "eventId", "activityTaskScheduledEventAttributes", "activityTaskCompletedEventAttributes", "scheduledEventId",
+    "header", "fields", "remit", "remit-approvals", "markerRecordedEventAttributes", "details", "data", "result",
+    "payloads", "workflowTaskFailedEventAttributes", "baseRunId", "workflowExecutionSignaledEventAttributes",
+)  # fmt: skip
 
 
 def records(export: dict[str, Any], writer: int = 0) -> list[str]:
@@ -292,7 +299,7 @@ class TestApprovals:
     def test_one_by_somebody_who_was_stopped(self) -> None:
         export = sound()
         gone = statement(5, Event.REVOKED, NOW - 500, by="carol", about=Principal("remit.local", "user", "bob"))
-        export["statements"].append({"jws": gone, "confirmed": True})
+        export["statements"].append({"jws": gone, "confirmed": True, "staff": False})
         assert codes(export) == ["approval"]
 
 
@@ -308,7 +315,7 @@ class TestStatements:
     def test_one_that_no_record_felt_can(self) -> None:
         """What nobody felt and no record names leaves no trace in an export: this is not proven."""
         export = sound()
-        export["statements"].append({"jws": statement(6, Event.REVOKED, NOW + 390), "confirmed": False})
+        export["statements"].append({"jws": statement(6, Event.REVOKED, NOW + 390), "confirmed": False, "staff": False})
         assert codes(export) == []
         del export["statements"][2]
         assert codes(export) == []
@@ -316,22 +323,32 @@ class TestStatements:
     @pytest.mark.parametrize(("before", "found"), [(31, ["stopped"]), (30, ["stopped"]), (29, [])])
     def test_two_clocks_may_differ(self, before: int, found: list[str]) -> None:
         export = sound()
-        again = {"jws": statement(7, Event.SUSPENDED, NOW + 260 - before), "confirmed": True}
+        again = {"jws": statement(7, Event.SUSPENDED, NOW + 260 - before), "confirmed": True, "staff": False}
         export["statements"].append(again)
         assert codes(export) == found
 
     def test_one_by_somebody_who_could_not_make_it(self) -> None:
         export = sound()
         idle = statement(8, Event.REVOKED, NOW - 200, by="carol")
-        export["statements"].append({"jws": idle, "confirmed": False})
+        export["statements"].append({"jws": idle, "confirmed": False, "staff": False})
         assert codes(export) == []
         export["statements"][2]["confirmed"] = True
         assert codes(export) == ["stopped"]
 
+    @pytest.mark.parametrize(("staff", "found"), [(False, ["stopped"]), (True, [])])
+    def test_only_staff_undoes_what_others_stated(self, staff: bool, found: list[str]) -> None:
+        export = sound()
+        paused = statement(10, Event.SUSPENDED, SUSPENDED, by="carol")
+        export["statements"].append({"jws": paused, "confirmed": True, "staff": True})
+        assert codes(export) == ["stopped"], "alice's reinstatement lifts her own suspension alone"
+        lifted = statement(11, Event.REINSTATED, REINSTATED, by="bob")
+        export["statements"].append({"jws": lifted, "confirmed": True, "staff": staff})
+        assert codes(export) == found
+
     def test_one_about_the_agent(self) -> None:
         export = sound()
         gone = statement(9, Event.REVOKED, NOW - 200, by="carol", about=agent("agent-0"))
-        export["statements"].append({"jws": gone, "confirmed": True})
+        export["statements"].append({"jws": gone, "confirmed": True, "staff": False})
         assert codes(export) == ["stopped"]
 
     def test_one_that_is_forged(self) -> None:
@@ -368,6 +385,16 @@ class TestHistory:
         export["history"][0] |= {"events": len(run), "digest": digest(run)}
         assert codes(export, histories=[run]) == ["record-missing"]
 
+    def test_a_step_that_a_reset_took_over(self) -> None:
+        run = events(seal_of(sound()))
+        run.insert(4, {"eventId": "5", "workflowTaskFailedEventAttributes": {"baseRunId": RUN, "newRunId": "run-2"}})
+        export = sound()
+        export["history"][0] |= {"run_id": "run-2", "events": len(run), "digest": digest(run)}
+        assert codes(export, histories=[run]) == []
+        del run[4]
+        export["history"][0] |= {"events": len(run), "digest": digest(run)}
+        assert codes(export, histories=[run]) == ["record-missing"]
+
     def test_a_seal_that_the_export_does_not_show(self) -> None:
         export = sound()
         run = events(seal_of(export))
@@ -383,6 +410,28 @@ class TestHistory:
         export["writers"][0] = {"writer": early.writer, "records": list(early.records), "head": sealed}
         assert codes(export) == []
         assert codes(export, histories=[events(seal_of(sound()))]) == ["record-missing"]
+
+    @given(some.data())
+    def test_whatever_stands_in_one_is_a_finding_and_no_failure(self, data: some.DataObject) -> None:
+        anything = some.recursive(
+            some.none() | some.integers(-9, 9) | some.text(max_size=3),
+            lambda inner: (
+                some.lists(inner, max_size=2) | some.dictionaries(some.sampled_from(NAMES), inner, max_size=3)
+            ),
+        )
+        run = data.draw(some.lists(some.dictionaries(some.sampled_from(NAMES), anything, max_size=4), max_size=3))
+        given = history.read(json.dumps({"events": run}).encode())
+        assert codes(sound(), histories=[given]) == ["history"]
+        export = sound()
+        export["history"][0] |= {"events": len(given), "digest": digest(given), "seal": history.seal(given)}
+        assert set(codes(export, histories=[given])) <= {"seal", "record-missing"}
+        assert all(isinstance(one, str) for one in (*history.approvals(given), *history.children(given)))
+
+    @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"events": [1]}', b'{"events": {}}', b"\xff"])
+    def test_what_is_no_history(self, data: bytes) -> None:
+        with pytest.raises(Usage) as refused:
+            history.read(data)
+        assert refused.value.code == "history.invalid"
 
 
 class TestForm:
