@@ -96,7 +96,7 @@ ACCOUNTED: dict[str, dict[str, str]] = {
         ),
     },
     "jose": {
-        "LocalSigner.from_pem: except (ValueError, TypeError, ):": "whether a key's algorithm is supported is the build's",
+        "LocalSigner.from_pem: except (ValueError, TypeError, ):": "what is supported is the build's",
         'public_jwk: "x": _encode(point.x.to_bytes(32, )),': "big is what Python takes",
         'public_jwk: "y": _encode(point.y.to_bytes(32, )),': "the same",
         'sign: text = json.dumps(dict(claims), ensure_ascii=None, separators=(",", ":"))': _CODEC,
