@@ -131,7 +131,16 @@ class RemitPlugin(SimplePlugin):
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         """Check once more before the worker runs: other plugins may have added activities, or removed what governs."""
-        config = worker.config(active_config=True)
+        try:
+            self._require_governed(worker.config(active_config=True))
+        except Usage:
+            # Nothing was started. Unless the worker is told so, `async with` waits for its end for ever.
+            if (ended := getattr(worker, "_shutdown_complete_event", None)) is not None:
+                ended.set()
+            raise
+        await next(worker)
+
+    def _require_governed(self, config: WorkerConfig) -> None:
         governing = [one for one in config.get("interceptors") or [] if isinstance(one, Governing)]
         if self._parts is None and not governing:
             raise Usage(
@@ -146,7 +155,6 @@ class RemitPlugin(SimplePlugin):
                 next_action="Have that plugin add to the worker's interceptors, not replace them.",
             )
         check(config, governing[0].facts)
-        await next(worker)
 
     def _facts(self, activities: Iterable[object]) -> Facts:
         declared = {found.name: found for one in activities if (found := declared_by(one)) is not None}
