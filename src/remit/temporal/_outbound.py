@@ -26,7 +26,6 @@ from temporalio.worker import (
 )
 
 from remit.delegation import Reference
-from remit.errors import RemitError
 from remit.principals import Principal
 from remit.temporal import _header as header
 from remit.temporal import _names as names
@@ -193,8 +192,8 @@ class Outbound(WorkflowOutboundInterceptor):
         tool = self._task.facts.tools.get(activity)
         try:
             call = tool.call(arguments) if tool else None
-        except RemitError:
-            call = None  # refused where it is decided; here it is only not described
+        except Exception:
+            call = None  # refused, or failed, where it is decided and recorded; here it is only not described
         return StepView(number, activity, *((call.action, call.resource) if call else ()))
 
     def _summary(self, what: str, agent: str) -> str:
