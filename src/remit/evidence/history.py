@@ -61,12 +61,8 @@ def seal(events: Sequence[Event]) -> Mapping[str, Any] | None:
     """Return the seal in a run's history; None when there is none that can be read."""
     for event in reversed(events):
         details = _within(event, "markerRecordedEventAttributes", "details")
-<<<<<<< Updated upstream
-        if _payload(details.get("data"), "activity_type") == SEAL:
-=======
         asked = _first(details.get("data"))
         if isinstance(asked, dict) and asked.get("activity_type") == SEAL:
->>>>>>> Stashed changes
             said = _first(details.get("result"))
             return said if isinstance(said, dict) and said else None
     return None
@@ -76,35 +72,19 @@ def approvals(events: Sequence[Event]) -> Iterator[str]:
     """Yield the decisions that a run was sent, and the approvals that its steps were tried with."""
     for event in events:
         signal = _within(event, "workflowExecutionSignaledEventAttributes")
-<<<<<<< Updated upstream
-        asked = _within(event, "workflowExecutionUpdateAcceptedEventAttributes", "acceptedRequest", "input")
-        if signal.get("signalName") == _DECIDE and isinstance(said := _first(signal.get("input")), str):
-            yield said
-        if asked.get("name") == _DECIDE and isinstance(said := _first(asked.get("args")), str):
-            yield said
-        given = _fields(event).get(_APPROVALS)
-        if isinstance(said := _decoded(given), list):
-            yield from (token for token in said if isinstance(token, str))
-=======
         update = _within(event, "workflowExecutionUpdateAcceptedEventAttributes", "acceptedRequest", "input")
         sent = [signal.get("input")] if signal.get("signalName") == _DECIDE else []
         sent += [update.get("args")] if update.get("name") == _DECIDE else []
         given = _decoded(_fields(event).get(_APPROVALS))
         yield from (token for token in map(_first, sent) if isinstance(token, str))
         yield from (token for token in (given if isinstance(given, list) else ()) if isinstance(token, str))
->>>>>>> Stashed changes
 
 
 def children(events: Sequence[Event]) -> Iterator[str]:
     """Yield the tasks that a run started."""
     for event in events:
-<<<<<<< Updated upstream
-        started = _within(event, "startChildWorkflowExecutionInitiatedEventAttributes")
-        if isinstance(name := started.get("workflowId"), str):
-=======
         name = _within(event, "startChildWorkflowExecutionInitiatedEventAttributes").get("workflowId")
         if isinstance(name, str):
->>>>>>> Stashed changes
             yield name
 
 
@@ -143,17 +123,6 @@ def _sealed(
 
 
 def _completed(run: Run, events: Sequence[Event], records: Sequence[Record]) -> Iterator[Finding]:
-<<<<<<< Updated upstream
-    known = {(one.facts.get("run"), one.facts.get("activity")) for one in records if one.facts.get("outcome") == "ok"}
-    scheduled = {str(event.get("eventId")): event for event in events if _HEADER in _fields(event)}
-    for event in events:
-        done = event.get("activityTaskCompletedEventAttributes")
-        asked = scheduled.get(str(done.get("scheduledEventId"))) if isinstance(done, dict) else None
-        if asked is None:
-            continue
-        activity = str(asked["activityTaskScheduledEventAttributes"].get("activityId"))
-        if (run.run_id, activity) not in known:
-=======
     runs = {run.run_id, *_before_resets(events)}
     known = {
         str(one.facts.get("activity"))
@@ -168,7 +137,6 @@ def _completed(run: Run, events: Sequence[Event], records: Sequence[Record]) -> 
             continue
         activity = str(asked[_SCHEDULED].get("activityId"))
         if activity not in known:
->>>>>>> Stashed changes
             yield found("record-missing", "a step completed and no record says so", run=run.run_id, activity=activity)
 
 
@@ -181,20 +149,6 @@ def _before_resets(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _fields(event: Event) -> Mapping[str, Any]:
-<<<<<<< Updated upstream
-    return _within(event, "activityTaskScheduledEventAttributes", "header", "fields")
-
-
-def _within(event: Event, *names: str) -> Mapping[str, Any]:
-    """Return what stands there; nothing where it is no object, for anybody may have written the file."""
-    said = event
-    for name in names:
-        inner = said.get(name)
-        if not isinstance(inner, dict):
-            return {}
-        said = inner
-    return said
-=======
     return _within(event, _SCHEDULED, "header", "fields")
 
 
@@ -203,20 +157,11 @@ def _within(value: Any, *names: str) -> Mapping[str, Any]:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
->>>>>>> Stashed changes
 
 
 def _first(group: Any) -> Any:
     payloads = group.get("payloads") if isinstance(group, dict) else None
     return _decoded(payloads[0]) if isinstance(payloads, list) and payloads else None
-<<<<<<< Updated upstream
-
-
-def _payload(group: Any, name: str) -> Any:
-    said = _first(group)
-    return said.get(name) if isinstance(said, dict) else None
-=======
->>>>>>> Stashed changes
 
 
 def _decoded(payload: Any) -> Any:
