@@ -36,7 +36,7 @@ GOT: list[dict[str, Any]] = []
 """What the tools were given, in order."""
 BEGAN: list[str] = []
 SOON = timedelta(seconds=60)
-PATIENCE = 60
+PATIENCE = 150
 """Seconds a test waits for what must come."""
 
 
