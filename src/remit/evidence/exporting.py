@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from remit.audit import plain
 from remit.codec import ENCODING
 from remit.errors import Held, InvalidDocument, Refused
-from remit.evidence import history
+from remit.evidence import history, records
 from remit.evidence.document import Export, Run, Sealed, Stated, Writer
 from remit.principals import Principal
 from remit.statements import DelegationSubject, Subject, whose
@@ -73,21 +74,23 @@ async def export(sources: Sources, task: str, *, by: str, at: int, keys: Json) -
     Raises:
         Refused: ``task.unknown``: neither the log nor Temporal knows it. Held: OpenBao or Temporal does not answer.
     """
+    task = str(plain(task))
     lines = await asyncio.to_thread(read, sources.folder, task, sources.namespace)
-    records = [json.loads(line) for written in lines.values() for line in written]
+    found = [_sound(line, writer, task, sources.namespace) for writer, held in lines.items() for line in held]
+    told = [one for one in found if one is not None]
     runs: list[Run] = []
     tokens: dict[str, None] = {}
     children: dict[str, None] = {}
-    known = [str(record["run"]) for record in records if record.get("run")]
+    known = [str(record["run"]) for record in told if record.get("run")]
     async for run, events in _histories(sources.client, task, known):
         opened = await _opened(events, sources.client)
         runs.append(Run(run, len(events), history.digest(events), history.seal(opened)))
         tokens |= dict.fromkeys(history.approvals(opened))
         children |= dict.fromkeys(history.children(opened))
-    if not records and not runs:
+    if not lines and not runs:
         raise Refused(f"there is no task {task[:80]}", code="task.unknown", next_action="List them with: remit tasks")
-    chains = await _chains(sources, records)
-    named = {str(given.get("by")) for record in records for given in record.get("approvals") or ()}
+    chains = await _chains(sources, told)
+    named = {str(given.get("by")) for record in told for given in record.get("approvals") or ()}
     return Export(
         task=task,
         namespace=sources.namespace,
@@ -95,9 +98,9 @@ async def export(sources: Sources, task: str, *, by: str, at: int, keys: Json) -
         by=by,
         writers=tuple(await asyncio.gather(*(_writer(sources, *one) for one in lines.items()))),
         chains={chain.leaf.jti: chain.jws for chain in chains},
-        approvals=tuple(_named(tokens, records)),
+        approvals=tuple(_named(tokens, told)),
         statements=tuple([one async for one in _statements(sources, chains, named)]),
-        policy_sets=tuple(dict.fromkeys(str(one["policy_set"]) for one in records if one.get("policy_set"))),
+        policy_sets=tuple(dict.fromkeys(str(one["policy_set"]) for one in told if one.get("policy_set"))),
         actions=sources.actions,
         history=tuple(runs),
         children=tuple(children),
@@ -108,8 +111,7 @@ async def export(sources: Sources, task: str, *, by: str, at: int, keys: Json) -
 def read(folder: Path, task: str, namespace: str) -> dict[str, list[str]]:
     """Return the lines of a task's records, by writer in the order of their files."""
     found: dict[str, list[str]] = {}
-    name = plain(task)
-    written = json.dumps(name, ensure_ascii=False)
+    written = json.dumps(task, ensure_ascii=False)
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").split("\n"):
             if written not in line:
@@ -118,13 +120,22 @@ def read(folder: Path, task: str, namespace: str) -> dict[str, list[str]]:
                 record = json.loads(line)
             except ValueError:
                 continue  # cut off by a crash; `remit audit verify` of the folder names it
-            if record.get("task") == name and record.get("namespace") == namespace:
+            if isinstance(record, dict) and record.get("task") == task and record.get("namespace") == namespace:
                 found.setdefault(str(record.get("writer")), []).append(line)
     return found
 
 
+def _sound(line: str, writer: str, task: str, namespace: str) -> Json | None:
+    """Return what a record says; None of one that was tampered with, which is exported all the same."""
+    try:
+        return records.read(line, writer=writer, task=task, namespace=namespace).facts
+    except InvalidDocument:
+        return None
+
+
 async def _writer(sources: Sources, writer: str, lines: Sequence[str]) -> Writer:
-    last = int(json.loads(lines[-1])["seq"])
+    numbers = [json.loads(line).get("seq") for line in lines]
+    last = max((number for number in numbers if type(number) is int), default=0)
     heads = sources.registry.heads
     deadline = asyncio.get_running_loop().time() + SEALED_SECONDS
     while not (covering := [number for number in await heads.numbers(writer) if number >= last]):
@@ -135,8 +146,8 @@ async def _writer(sources: Sources, writer: str, lines: Sequence[str]) -> Writer
     return Writer(writer, tuple(lines), None if held is None else Sealed(str(held["head"]), tuple(held["leaves"])))
 
 
-async def _chains(sources: Sources, records: Sequence[Json]) -> list[Chain]:
-    leaves = dict.fromkeys(str((record.get("chain") or [record.get("delegation")])[-1]) for record in records)
+async def _chains(sources: Sources, told: Sequence[Json]) -> list[Chain]:
+    leaves = dict.fromkeys(str((record.get("chain") or [record.get("delegation")])[-1]) for record in told)
     epoch = await sources.standing.epoch()
     found = []
     for leaf in leaves:
@@ -149,7 +160,10 @@ async def _chains(sources: Sources, records: Sequence[Json]) -> list[Chain]:
 
 async def _statements(sources: Sources, chains: Sequence[Chain], approvers: set[str]) -> AsyncIterator[Stated]:
     """Yield what was validly stated about these chains and approvers."""
-    about: dict[Subject, Sequence[Any]] = {Principal.parse(name): () for name in sorted(approvers)}
+    about: dict[Subject, Sequence[Any]] = {}
+    for name in sorted(approvers):
+        with suppress(InvalidDocument):
+            about[Principal.parse(name)] = ()
     for chain in chains:
         about |= {DelegationSubject(link.jti, link.iss): chain.links[: at + 1] for at, link in enumerate(chain.links)}
         about |= dict.fromkeys(chain.principals, ())
@@ -164,10 +178,10 @@ async def _statements(sources: Sources, chains: Sequence[Chain], approvers: set[
             yield Stated(token, staff or await sources.registry.confirmed(token), staff)
 
 
-def _named(tokens: Mapping[str, None], records: Sequence[Json]) -> Iterator[str]:
+def _named(tokens: Mapping[str, None], told: Sequence[Json]) -> Iterator[str]:
     """Yield the approvals that a record names."""
-    names = {str(given.get("id")) for record in records for given in record.get("approvals") or ()}
-    names |= {str(record["approval"]) for record in records if record.get("approval")}
+    names = {str(given.get("id")) for record in told for given in record.get("approvals") or ()}
+    names |= {str(record["approval"]) for record in told if record.get("approval")}
     for token in tokens:
         try:
             body = token.split(".")[1]

@@ -53,8 +53,6 @@ class _Ours:
     def of(cls, records: Sequence[Record]) -> _Ours:
         ours = cls()
         for one in records:
-            if one.get("event") != "attempt":
-                continue
             lease = one.get("lease")
             if lease:
                 ours.leased.setdefault(str(lease.get("id")), one)
@@ -82,11 +80,13 @@ def reconcile(
         since: When the records begin, Unix seconds. now: Unix seconds.
         young: Seconds for which a credential may be without its record.
     """
+    attempts = [one for one in records if one.get("event") == "attempt"]
+    records = [one for one in attempts if _sound(one)]
     ours, counted = _Ours.of(records), Counter[str]()
     counted |= Counter(
-        records=sum(one.get("event") == "attempt" for one in records),
+        records=len(records),
         leases=len(ours.began),
-        unreadable=log.unreadable,
+        unreadable=log.unreadable + len(attempts) - len(records),
         **{f"{kind}s": 0 for kind in ("login", "credential", "token", "sweep")},
     )
     counted += Counter(f"{one.kind}s" for one in log.reads)
@@ -152,7 +152,7 @@ def _signed(
     tokens: Sequence[Read], records: Sequence[Record], counted: Counter[str], *, since: float, until: float
 ) -> Iterator[Finding]:
     """Find signatures of downstream tokens at moments when no attempt was being decided."""
-    spans = [_span(one) for one in records if one.get("event") == "attempt" and _may_sign(one)]
+    spans = [_span(one) for one in records if _may_sign(one)]
     for one in tokens:
         if any(begins <= one.time <= ends for begins, ends in spans):
             counted["matched"] += 1
@@ -188,6 +188,12 @@ def _unread(ours: _Ours, known: set[str], tokens: Sequence[Read], log: Log, coun
                 lease=name,
                 user=one["lease"].get("user"),
             )
+
+
+def _sound(one: Record) -> bool:
+    """Tell whether a record can be read at all; `remit audit verify` names one that was tampered with."""
+    numbers = one.get("time"), one.get("ms", 0)
+    return all(type(number) in (int, float) for number in numbers) and type(one.get("lease") or {}) is dict
 
 
 def _may_sign(one: Record) -> bool:

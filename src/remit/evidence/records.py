@@ -69,7 +69,7 @@ def check(writer: Writer, *, task: str, namespace: str, keys: Keys) -> tuple[lis
     wrong: list[Finding] = []
     for at, line in enumerate(writer.records, start=1):
         try:
-            records.append(_read(line, writer=writer.writer, task=task, namespace=namespace))
+            records.append(read(line, writer=writer.writer, task=task, namespace=namespace))
         except InvalidDocument as error:
             wrong.append(found("edited", f"line {at} is no record of this task: {error.message}", writer=writer.writer))
     wrong += _order(records)
@@ -84,7 +84,12 @@ def check(writer: Writer, *, task: str, namespace: str, keys: Keys) -> tuple[lis
     return list(ordered.values()), wrong
 
 
-def _read(line: str, *, writer: str, task: str, namespace: str) -> Record:
+def read(line: str, *, writer: str, task: str, namespace: str) -> Record:
+    """Read one line.
+
+    Raises:
+        InvalidDocument: It is no record of this task by this writer.
+    """
     facts = strictjson.loads(line.encode("utf-8", "surrogatepass"))
     number, time = facts.get("task_seq"), facts.get("time")
     if type(number) is not int or number < 1 or type(time) not in (int, float) or "\n" in line:
@@ -97,8 +102,14 @@ def _read(line: str, *, writer: str, task: str, namespace: str) -> Record:
 
 
 def _lists_ids(facts: Mapping[str, Any]) -> bool:
-    given = facts.get("approvals") or []
-    return type(given) is list and all(type(one) is dict and type(one.get("id")) is str for one in given)
+    given, chain = facts.get("approvals") or [], facts.get("chain") or []
+    return (
+        type(given) is list
+        and all(type(one) is dict and type(one.get("id")) is str for one in given)
+        and type(chain) is list
+        and all(type(one) is str for one in chain)
+        and type(facts.get("seq")) is int
+    )
 
 
 def _order(records: list[Record]) -> Iterator[Finding]:

@@ -182,6 +182,11 @@ class TestLog:
         log = openbao.read(["", "x", "[]", '{"time": 1}', json.dumps(login(1))], paths=PATHS)
         assert (log.unreadable, len(log.reads)) == (3, 1)
 
+    @pytest.mark.parametrize("other", [{"time": "x"}, {"time": None}, {"lease": [1]}, {"ms": "fast"}], ids=str)
+    def test_a_record_that_was_tampered_with_is_counted(self, other: Entry) -> None:
+        found = compared([*DONE, record(5, "permitted", lease="l9") | other], [login(0.9), creds(0.95)])
+        assert (codes(found), found.counted["unreadable"]) == ([], 1)
+
     def test_a_log_in_parts(self) -> None:
         log = openbao.read([json.dumps(login(1))], paths=PATHS)
         openbao.read([json.dumps(creds(2))], paths=PATHS, into=log)
