@@ -237,7 +237,8 @@ async def test_30_a_child_of_an_ungoverned_type_has_no_authority(
     wanted = {"type": "model.loop", "calls": [BRIEF], "policy": "TERMINATE", "wait": True}
     async with effects(stack, settings, parts) as seen:
         assert await code_of(await start(ways, task, "Bearing", wanted)) == "delegation.missing"
-    assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+    seen.refused("delegation.missing")
+    assert RAN == []
 
 
 async def test_30_a_childs_id_is_no_authority_for_who_starts_it_again(
@@ -255,7 +256,7 @@ async def test_30_a_childs_id_is_no_authority_for_who_starts_it_again(
             again = await stranger.start_workflow("CallsOnce", [BRIEF], id=child, task_queue="elsewhere")
             code = await code_of(ways.get_workflow_handle(child, run_id=again.result_run_id))
         assert code == ("delegation.other-task" if headers else "delegation.missing")
-        assert (seen.minted, seen.leases, seen.began()) == ([], [], [])
+        seen.refused(code)
     assert RAN == ["touch"]
 
 
@@ -287,7 +288,8 @@ async def test_30_the_plugins_own_activities_answer_nobody_else(
                 await client.get_activity_handle(handle.id).result()
         assert isinstance(failed.value.cause, ApplicationError)
         assert failed.value.cause.type == "delegation.missing"
-        assert (seen.minted, seen.leases, seen.others) == ([], [], [])
+        seen.refused("delegation.missing")
+        assert seen.others == []
 
 
 SOON = timedelta(seconds=30)
@@ -322,7 +324,8 @@ async def test_30_a_standalone_activity_is_refused(
                 await ways.get_activity_handle(id).result()
             assert isinstance(failed.value.cause, ApplicationError)
             assert failed.value.cause.type == "delegation.missing"
-    assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+    seen.refused("delegation.missing", records=2)
+    assert RAN == []
 
 
 async def test_30_a_schedule_starts_nothing_governed(
@@ -357,7 +360,8 @@ async def test_30_a_schedule_starts_nothing_governed(
             codes.append(await code_of(ways.get_workflow_handle(begun.workflow_id)))
             await handle.delete()
     assert codes == ["delegation.missing", "delegation.other-task"]
-    assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+    assert [(one["outcome"], one["code"]) for one in seen.records] == [("refused", code) for code in codes]
+    assert (seen.minted, seen.leases, RAN) == ([], [], [])
 
 
 # Handlers.
@@ -409,7 +413,8 @@ async def test_30_a_start_with_a_signal_or_an_update_needs_a_delegation(
             await go(ways)
         handle = await go(stranger)
         assert await ways.get_workflow_handle(handle.id).result() == ["delegation.missing"]
-    assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+    seen.refused("delegation.missing")
+    assert RAN == []
 
 
 async def updated_with_start(
@@ -453,7 +458,8 @@ async def test_30_another_chain_cannot_be_taken_along(settings: Settings, stack:
         async with effects(stack, settings, parts) as seen:
             handle = await start(client, task, "Renewing", [TOUCH, TOUCH], task_queue="meddled")
             assert await code_of(handle) == "delegation.other-task"
-    assert (seen.minted, seen.began(), RAN) == ([], [], [])
+    seen.refused("delegation.other-task")
+    assert RAN == []
 
 
 # Headers of others.
@@ -473,14 +479,15 @@ async def test_30_a_header_copied_from_a_history_opens_nothing(
                 "CallsOnce", [BRIEF], id=f"copy-{uuid.uuid4()}", task_queue="elsewhere"
             )
             assert await code_of(ways.get_workflow_handle(elsewhere.id)) == "delegation.other-task"
-        assert (seen.minted, seen.leases, seen.began()) == ([], [], [])
+        seen.refused("delegation.other-task")
         await stranger.get_workflow_handle(task.id).terminate()
         await eventually(lambda: dead(HELD[0]))
         async with effects(stack, settings, parts) as seen:
             again = await stranger.start_workflow("CallsOnce", [BRIEF], id=task.id, task_queue="elsewhere")
             handle = ways.get_workflow_handle(task.id, run_id=again.result_run_id)
             assert await code_of(handle) == "delegation.other-task"
-        assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+        seen.refused("delegation.other-task")
+        assert RAN == []
     assert victim.first_execution_run_id != again.result_run_id
 
 
@@ -521,6 +528,7 @@ async def test_30_a_completion_from_outside_ends_the_credential_with_the_attempt
     ways: Client, stranger: Client, settings: Settings, stack: Stack, parts: Parts
 ) -> None:
     task = await delegate(settings)
+    before = {one.grant for one in await parts.registry.live.all_leases()}
     async with effects(stack, settings, parts) as seen:
         handle = await start(ways, task, "Calls", [HOLD])
         await eventually(lambda: TOKENS)
@@ -528,6 +536,11 @@ async def test_30_a_completion_from_outside_ends_the_credential_with_the_attempt
         assert await handle.result() == ["from outside"]
         await eventually(lambda: dead(HELD[0]))
         await eventually(lambda: len(outcomes(settings, task)) == 2)
+
+        async def ended() -> bool:
+            return not [one for one in await parts.registry.live.all_leases() if one.grant not in before]
+
+        await eventually(ended)
     assert [one["outcome"] for one in seen.records] == ["permitted", "cancelled"]
     assert minted_users(stack, task) == []
     assert (seen.leases, RAN) == ([], ["hold"])
@@ -662,7 +675,8 @@ async def test_30_dynamic_workflows_and_activities_are_governed(
     async with effects(stack, settings, parts) as seen:
         handle = await start(ways, task, "no-such-type", [[tool, {"dataset": "payroll"}]])
         assert await code_of(handle) == code
-    assert (seen.minted, seen.leases, seen.began(), RAN) == ([], [], [], [])
+    seen.refused(code)
+    assert RAN == []
 
 
 async def test_30_a_patched_workflow_is_governed(ways: Client, settings: Settings, stack: Stack, parts: Parts) -> None:
@@ -887,7 +901,7 @@ async def test_31_a_strangers_worker_on_our_queue_gets_no_credential(
     plugin = RemitPlugin(authority=parts.authority, presenter=parts.presenter, ungoverned=UNGOVERNED)
     client = await plainly(settings, plugins=[plugin])
     async with (
-        Worker(client, task_queue="shared", workflows=FLOWS),
+        Worker(client, task_queue="shared", workflows=FLOWS, no_remote_activities=True),
         Worker(stranger, task_queue="shared", activities=[taken], interceptors=[Looking()]),
     ):
         task = await delegate(settings)
