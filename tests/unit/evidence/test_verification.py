@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from remit.errors import InvalidDocument, Usage
@@ -38,6 +38,7 @@ from tests.unit.evidence.making import (
     written,
 )
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = (
     "eventId", "activityTaskScheduledEventAttributes", "activityTaskCompletedEventAttributes", "scheduledEventId",
     "header", "fields", "remit", "remit-approvals", "markerRecordedEventAttributes", "details", "data", "result",
@@ -123,6 +124,7 @@ class TestRecords:
         records(export)[3] = line
         assert "edited" in codes(export)
 
+    @unhurried
     @given(some.data())
     def test_no_character_of_any_record_can_change(self, data: some.DataObject) -> None:
         export = sound()
@@ -133,6 +135,7 @@ class TestRecords:
         lines[at] = lines[at][:place] + other + lines[at][place + 1 :]
         assert set(codes(export)) & {"edited", "dropped", "truncated"}, (writer, lines[at])
 
+    @unhurried
     @given(some.data())
     def test_no_other_list_of_the_same_records(self, data: some.DataObject) -> None:
         export = sound()
@@ -411,6 +414,7 @@ class TestHistory:
         assert codes(export) == []
         assert codes(export, histories=[events(seal_of(sound()))]) == ["record-missing"]
 
+    @unhurried
     @given(some.data())
     def test_whatever_stands_in_one_is_a_finding_and_no_failure(self, data: some.DataObject) -> None:
         anything = some.recursive(
@@ -459,6 +463,7 @@ class TestForm:
         assert document.is_export(json.dumps(sound()).encode())
         assert not document.is_export(b'{"links": []}')
 
+    @unhurried
     @given(some.data())
     def test_no_signed_document_of_it_can_change(self, data: some.DataObject) -> None:
         export = sound()
