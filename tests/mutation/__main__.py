@@ -60,7 +60,8 @@ def _tried(module: str) -> dict[str, Any]:
 def _change(diff: str) -> str:
     """Return a change in one line: what stands there now, or what is gone."""
     lines = diff.splitlines()
-    told = [line for line in lines if line.startswith("+")] or lines
+    told = [line for line in lines if line.startswith("+") and line[1:].strip() != "pass"]
+    told = told or [line for line in lines if line.startswith("-")]
     return " ".join(f"{line[0] if line[0] == '-' else ''}{line[1:].strip()}" for line in told)
 
 

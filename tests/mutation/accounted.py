@@ -17,6 +17,20 @@ ACCOUNTED: dict[str, dict[str, str]] = {
         'Questions._slice: key = (principal, action, kind, name if name in self._named else "XXXX")': _NEVER_BOTH,
         "Questions._slice: self._slices.pop(next(iter(self._slices)), )": "two threads may take the same one out",
     },
+    "policy.entities": {
+        "Entities.__init__: self.catalogued = cedarpy.Entities.from_json_str(json.dumps(list(_catalogued(catalogue))),"
+        " None)": "whatever is asked adds to it with the schema, which brings the action groups",
+        "Entities.__init__: self.catalogued = cedarpy.Entities.from_json_str(json.dumps(list(_catalogued(catalogue))),"
+        " )": "the same",
+        'Entities.resource: raise UnknownName(f"there is no resource {name[:80]!r}" + (f" (did you mean {near!r}?)"'
+        ' if (near) or True else ""))': _HINT,
+        'Entities.resource: raise UnknownName(f"there is no resource {name[:80]!r}" + (f" (did you mean {near!r}?)"'
+        ' if near else "XXXX"))': _HINT,
+        "Entities.of_chain: if kept is not None and (kept[0] == chain.links):": _FASTER,
+        "Entities.of_chain: if kept is not None and (kept[1] is chain.links or kept[0] == chain.links):": _FASTER,
+        '_catalogued: -add("Tenant", tenant)': "what stands as a parent is there for Cedar all the same",
+        '_catalogued: -add("Role", role)': "the same",
+    },
     "policy.engine": {
         "PolicyEngine.may_approve: added = [self._task(None, requester), step]": (
             "the owner of a step's task: no policy can reach it from a step"
@@ -41,7 +55,7 @@ ACCOUNTED: dict[str, dict[str, str]] = {
         "Approving.verify: root=None,": "the root human is among the principals of the chain as well",
     },
     "deciding": {
-        "Deciding.foresee: pass": _FASTER,
+        "Deciding.foresee: -await asyncio.sleep(0)": _FASTER,
         "Deciding.decide: refused: tuple[RemitError, ...] = None": _NEVER_BOTH,
         "Deciding.decide: bound = request = None": _NEVER_BOTH,
         'Deciding.decide: bound = request = "XXXX"': _NEVER_BOTH,

@@ -166,6 +166,8 @@ def test_staff_of_one_tenant_stops_nothing_of_another() -> None:
     engine = PolicyEngine.load(POLICIES, Catalogue.model_validate(apart))
     carol, alice = principal("user/carol"), principal("user/alice")
     assert not engine.may_revoke(by=carol, owner=alice).permitted
+    assert ENGINE.stops(carol, alice)
+    assert ENGINE.stops(carol, principal("agent/report-writer"))
     assert not engine.stops(carol, alice)
     assert not engine.stops(carol, principal("agent/report-writer"))
     assert engine.stops(carol, carol)
