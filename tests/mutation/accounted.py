@@ -35,8 +35,6 @@ ACCOUNTED: dict[str, dict[str, str]] = {
         "PolicyEngine.may_approve: added = [self._task(None, requester), step]": (
             "the owner of a step's task: no policy can reach it from a step"
         ),
-        "PolicyEngine._decide: return self._needs_approval(asks[1].who, first)": _HINT,
-        "PolicyEngine._decide: return self._needs_approval(None, first)": _HINT,
         '_digest: "catalogue": catalogue.model_dump(mode=None),': "a catalogue holds nothing but JSON: the same dump",
         '_digest: "catalogue": catalogue.model_dump(mode="XXjsonXX"),': "the same",
         '_digest: "catalogue": catalogue.model_dump(mode="JSON"),': "the same",

@@ -6,7 +6,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "approvals": ("unit/test_approvals.py",),
     "statements": ("unit/test_statements.py",),
     "presentation": ("unit/test_presentation.py",),
-    "policy.engine": ("unit/policy/test_engine.py", "policies"),
+    "policy.engine": (
+        "unit/policy/test_engine.py",
+        "unit/policy/test_delegable.py",
+        "unit/policy/test_lint.py",
+        "policies",
+    ),
     "policy.asking": ("unit/policy/test_asking.py", "unit/policy/test_engine.py"),
     "policy.entities": ("unit/policy/test_engine.py", "policies"),
     "policy.rules": ("unit/policy/test_rules.py", "unit/policy/test_asking.py", "unit/policy/test_engine.py"),

@@ -169,6 +169,8 @@ def test_it_is_asked_whose_it_is():
         one = dataclasses.replace(REVOKE, iss=CAROL, subject=subject)
         may_state(one, LINKS, permitted=lambda *who: asked.append(who))
     assert asked == [(CAROL, ALICE), (CAROL, agent("agent-1"))]
+    root = dataclasses.replace(REVOKE, iss=CAROL, subject=DelegationSubject(LINKS[0].jti, ALICE))
+    assert may_state(root, LINKS[:1], permitted=staff) is True
 
 
 def test_nobody_speaks_about_an_unknown_delegation():

@@ -300,6 +300,14 @@ def test_the_digest_names_schema_policies_and_catalogue(tmp_path: Path) -> None:
     assert all(len(digest) == 43 for digest in digests)
 
 
+def test_what_an_engine_says_of_itself() -> None:
+    made = PolicyEngine.load(POLICIES)
+    assert made.groups["dataset:export"] == {"dataset:export", "read", "egress"}
+    assert made.actions >= {"dataset:query", "report:publish"}
+    assert "read" not in made.actions
+    assert made.policies[0] == "publishing-needs-a-steward"
+
+
 def test_roles_of() -> None:
     assert ENGINE.roles_of(principal("user/bob")) == {"flight-team", "data-steward"}
     assert ENGINE.roles_of(principal("agent/flight-analyst")) == {"analyst"}
