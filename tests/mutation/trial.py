@@ -28,7 +28,7 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from tests.mutation.mutants import Mutant, mutated
 
 TESTS = Path(__file__).parent.parent
-SLOWER = 10
+SLOWER = 5
 """How many times as long as without a mutant counts as never, and how many seconds at least."""
 
 
