@@ -38,10 +38,11 @@ MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """A decision that holds, with the key it was signed by."""
+    """A decision that holds, with the key it was signed by and as it was signed."""
 
     approval: Approval
     kid: str
+    jws: str
 
 
 class Approving:
@@ -103,7 +104,7 @@ class Approving:
                 code="approval.not-permitted",
                 next_action=f"Approvers are: {', '.join(approvers) or 'nobody'}.",
             )
-        return Approved(approval, key.kid)
+        return Approved(approval, key.kid, token)
 
     async def admit(
         self,
@@ -140,8 +141,8 @@ class Approving:
             return Admission(accepted=False, code=error.code, message=error.message)
         decision, approver = one.approval.decision, one.approval.iss.spiffe_id
         if decision == "reject":
-            await self._registry.reject_request(
-                one.approval.request, binding=one.approval.binding, approval=one.approval.jti, by=approver
+            await self._registry.decisions.reject(
+                token, request=one.approval.request, binding=one.approval.binding, by=approver
             )
         self._audit.append({**told, "outcome": decision, "approval": one.approval.jti, "by": approver})
         return Admission(accepted=True, decision=decision, approver=approver)
@@ -155,13 +156,13 @@ class Approving:
         approvers: Sequence[str],
         chain: Chain,
         epoch: str,
-    ) -> tuple[tuple[Approval, ...], tuple[RemitError, ...]]:
+    ) -> tuple[tuple[Approved, ...], tuple[RemitError, ...]]:
         """Return the approvals of an attempt that hold, one per person and key, and why others do not.
 
         Raises:
             Rejected: One of them is a valid no, or there was one before; a no wins over any yes.
         """
-        if (by := await self._registry.rejected_by(request, binding=bound)) is not None:
+        if (by := await self._registry.decisions.rejected_by(request, binding=bound)) is not None:
             raise Rejected(f"{Principal.parse(by).short} rejected {attempt.call.action} on {attempt.call.resource}")
         held: list[Approved] = []
         refused: list[RemitError] = []
@@ -182,25 +183,27 @@ class Approving:
                 f"{no.iss.short} rejected {attempt.call.action} on {attempt.call.resource}",
                 next_action=no.reason or "",
             )
-        return distinct([(one.approval, one.kid) for one in held]), tuple(refused)
+        counting = distinct([(one.approval, one.kid) for one in held])
+        return tuple(one for one in held if any(one.approval is counted for counted in counting)), tuple(refused)
 
-    def counted(self, approvals: Sequence[Approval]) -> Approvals:
+    def counted(self, approvals: Sequence[Approved]) -> Approvals:
         """Return what Cedar is told of them: how many people, and their roles."""
-        roles = frozenset(role for one in approvals for role in self._policy.roles_of(one.iss))
+        roles = frozenset(role for one in approvals for role in self._policy.roles_of(one.approval.iss))
         return Approvals(len(approvals), roles)
 
-    async def consume(self, approvals: Sequence[Approval], *, attempt: Attempt) -> None:
+    async def consume(self, approvals: Sequence[Approved], *, attempt: Attempt) -> None:
         """Use the approvals up for this step of this run; a retry of the same step may use them again.
 
         Raises:
             Refused: ``approval.used`` when another step or run has used one.
         """
         for one in approvals:
-            if not await self._registry.consume_approval(
-                one.jti, binding=one.binding, run=attempt.run, step=attempt.step
+            approval = one.approval
+            if not await self._registry.decisions.use(
+                one.jws, jti=approval.jti, binding=approval.binding, run=attempt.run, step=attempt.step
             ):
                 raise Refused(
-                    f"the approval by {one.iss.short} was already used by another step or run",
+                    f"the approval by {approval.iss.short} was already used by another step or run",
                     code="approval.used",
                     next_action="Ask for a new approval.",
                 )

@@ -178,7 +178,7 @@ class Authority:
                     )
             record.note(
                 grant=grant,
-                approvals=[{"id": one.jti, "by": one.iss.spiffe_id} for one in approvals],
+                approvals=[{"id": one.approval.jti, "by": one.approval.iss.spiffe_id} for one in approvals],
                 lease=lease.evidence if lease else None,
             )
             async with self._doing.claimed(attempt, arguments=arguments) if attempt.once else nullcontext():

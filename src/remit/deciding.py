@@ -19,8 +19,7 @@ from remit.step import binding, request_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from remit.approvals import Approval
-    from remit.approving import Approving
+    from remit.approving import Approved, Approving
     from remit.attempt import Attempt
     from remit.chain import Chain
     from remit.policy import PolicyEngine
@@ -77,7 +76,7 @@ class Deciding:
 
     async def decide(
         self, attempt: Attempt, *, chain: Chain, epoch: str, record: AttemptRecord, foreseen: Foreseen | None
-    ) -> tuple[Verdict, tuple[Approval, ...]]:
+    ) -> tuple[Verdict, tuple[Approved, ...]]:
         """Return a permit and the approvals it rests on.
 
         Args:
@@ -93,7 +92,7 @@ class Deciding:
             verdict = foreseen.verdict
         else:
             verdict = self._policy.decide(chain=chain, call=call, run=run, approvals=NOBODY)
-        approvals: tuple[Approval, ...] = ()
+        approvals: tuple[Approved, ...] = ()
         refused: tuple[RemitError, ...] = ()
         bound = request = ""
         if verdict.decision == "needs-approval":

@@ -15,8 +15,7 @@ Paths in the mount ``remit`` (KV v2), ``<root>`` and every id a UUID:
     runs/<delegation>                       {"tasks": {<workflow id>: <first run id> | null}}
     statements/delegation/<id>/<statement>  {"jws"}          also statements/user/…, statements/agent/…
     confirmed/<SHA-256, base32>             {"permitted"}    statements the authority found permitted
-    approvals/<approval>                    {"binding", "run", "step"}    used up
-    approvals/<SHA-256, base32>             {"rejected", "by"}            a request that was rejected
+    approvals/…                             see `remit.decisions`
     once/<step>                             see `remit.doing`
     budget/<root>                           see `remit.ledger`
     audit/<writer>/<seq>                    see `remit.heads`
@@ -37,6 +36,7 @@ from typing import Any
 
 from remit import jose
 from remit.chain import chain_digest
+from remit.decisions import Decisions
 from remit.delegation import MAX_LINKS, Reference
 from remit.errors import Held, InvalidDocument, Refused
 from remit.heads import Heads
@@ -92,6 +92,7 @@ class Registry:
         self.live = Live(vault)
         self._documents = Documents(vault, MOUNT)
         self.heads = Heads(self._documents)
+        self.decisions = Decisions(self._documents)
         self._epoch = Shared(self._read_epoch)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}
         self._made_for: dict[str, tuple[str, str]] = {}
@@ -303,22 +304,6 @@ class Registry:
     async def confirmed(self, jws: str) -> bool:
         """Tell whether the authority found this statement permitted, whatever policy says now."""
         return await self._documents.get(join("confirmed", _digest(jws))) is not None
-
-    async def consume_approval(self, jti: str, *, binding: str, run: str, step: int) -> bool:
-        """Use an approval up for one step of one run; True also when it was used for the very same one."""
-        path, record = join("approvals", jti), {"binding": binding, "run": run, "step": step}
-        return await self._documents.create(path, record) or await self._documents.get(path) == record
-
-    async def reject_request(self, request: str, *, binding: str, approval: str, by: str) -> None:
-        """Record that a request was rejected: it stays so, whatever the workflow that asked remembers of it."""
-        await self._documents.create(
-            join("approvals", _digest(f"{request}.{binding}")), {"rejected": approval, "by": by}
-        )
-
-    async def rejected_by(self, request: str, *, binding: str) -> str | None:
-        """Return who rejected a request (SPIFFE ID), None when nobody did."""
-        record = await self._documents.get(join("approvals", _digest(f"{request}.{binding}")))
-        return None if record is None else str(record["by"])
 
 
 def key_name(kid: str) -> str | None:

@@ -22,7 +22,7 @@ PASSES, LOST = "passes", "lost"
 
 MODULES = (
     *("approvals", "approving", "authority", "chain", "chains", "claims", "credentials.ending", "credentials.mint"),
-    *("deciding", "delegating", "delegation", "destroying", "doing", "jose", "ledger", "policy.asking"),
+    *("deciding", "decisions", "delegating", "delegation", "destroying", "doing", "jose", "ledger", "policy.asking"),
     *("policy.delegable", "policy.engine", "policy.entities", "policy.rules", "presentation", "principals", "proving"),
     *("registry", "revoking", "running", "standing", "statements", "step", "strictjson", "vault.paths", "vault.steps"),
 )

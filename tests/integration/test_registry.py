@@ -260,16 +260,18 @@ async def test_an_approval_is_used_for_one_step_of_one_run(made: Site) -> None:
     jti = new()
     use = {"binding": "b" * 43, "run": "run-1", "step": 3}
     authorities = [Registry(made.authority) for _ in range(5)]
-    assert all(await asyncio.gather(*(one.consume_approval(jti, **use) for one in authorities)))
+    assert all(await asyncio.gather(*(one.decisions.use("a.b.c", jti=jti, **use) for one in authorities)))
     for changed in ({"step": 4}, {"run": "run-2"}, {"binding": "c" * 43}):
-        assert not await authorities[0].consume_approval(jti, **{**use, **changed})
+        assert not await authorities[0].decisions.use("a.b.c", jti=jti, **{**use, **changed})
+    assert not await authorities[0].decisions.use("a.b.other", jti=jti, **use)
+    assert await Registry(made.person("bob")).decisions.used(jti) == "a.b.c"
     racing = new()
     answers = await asyncio.gather(
-        *(one.consume_approval(racing, **{**use, "step": number}) for number, one in enumerate(authorities))
+        *(one.decisions.use("a.b.c", jti=racing, **{**use, "step": number}) for number, one in enumerate(authorities))
     )
     assert sum(answers) == 1
     with pytest.raises(Refused):
-        await Registry(made.person("bob")).consume_approval(new(), **use)
+        await Registry(made.person("bob")).decisions.use("a.b.c", jti=new(), **use)
 
 
 # Principals

@@ -218,8 +218,8 @@ async def test_a_no_that_was_taken_stays(w: World) -> None:
     with pytest.raises(Rejected) as rejected:
         await given(w, attempt, await w.approve(request))
     assert rejected.value.message == "user/bob rejected report:publish on reports"
-    assert await w.registry.rejected_by(request["request"], binding=request["binding"]) == BOB.spiffe_id
-    assert {"rejected": uuid(3), "by": BOB.spiffe_id} in [one[0] for one in w.vault.kept.documents.values()]
+    assert await w.registry.decisions.rejected_by(request["request"], binding=request["binding"]) == BOB.spiffe_id
+    assert await w.registry.decisions.rejection(request["request"], binding=request["binding"]) == no
     await waiting(w, replace(attempt, step=2, activity="2"))  # another step is asked about anew
 
 
@@ -236,7 +236,7 @@ async def test_an_approval_is_used_up_by_one_step_of_one_run(w: World) -> None:
     await given(w, attempt, token)
     await given(w, replace(attempt, attempt=2), token)
     used = w.vault.kept.documents[f"remit/data/approvals/{uuid(4)}"][0]
-    assert used == {"binding": request["binding"], "run": "run-1", "step": 1}
+    assert used == {"binding": request["binding"], "run": "run-1", "step": 1, "jws": token}
     w.vault.kept.minted.clear()
     with pytest.raises(Refused) as refused:
         await given(w, replace(attempt, run="run-2", credential="reports-rw"), token)

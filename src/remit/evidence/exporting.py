@@ -2,7 +2,8 @@
 
 - Lines are taken verbatim. Nothing is judged here: what is missing or broken, verification names.
 - A record that is not sealed yet is waited for, a while; a writer that died before its last head is exported as it is.
-- Approvals are where they were given: in the task's history. Where payloads are encrypted, a reader must export.
+- Decisions that had effect are in the registry. Those that had none are in the task's history, as long as Temporal
+  keeps it; where payloads are encrypted, only a reader can export these.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from remit.codec import ENCODING
 from remit.errors import Held, InvalidDocument, Refused
 from remit.evidence import history, records
 from remit.evidence.document import Export, Run, Sealed, Stated, Writer
-from remit.principals import Principal
+from remit.principals import SAFE_NAME, Principal
 from remit.statements import DelegationSubject, Subject, whose
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ async def export(sources: Sources, task: str, *, by: str, at: int, keys: Json) -
         by=by,
         writers=tuple(await asyncio.gather(*(_writer(sources, *one) for one in lines.items()))),
         chains={chain.leaf.jti: chain.jws for chain in chains},
-        approvals=tuple(_named(tokens, told)),
+        approvals=tuple([one async for one in _decisions(sources.registry, told, tokens)]),
         statements=tuple([one async for one in _statements(sources, chains, named)]),
         policy_sets=tuple(dict.fromkeys(str(one["policy_set"]) for one in told if one.get("policy_set"))),
         actions=sources.actions,
@@ -178,11 +179,15 @@ async def _statements(sources: Sources, chains: Sequence[Chain], approvers: set[
             yield Stated(token, staff or await sources.registry.confirmed(token), staff)
 
 
-def _named(tokens: Mapping[str, None], told: Sequence[Json]) -> Iterator[str]:
-    """Yield the approvals that a record names."""
+async def _decisions(registry: Registry, told: Sequence[Json], tokens: Mapping[str, None]) -> AsyncIterator[str]:
+    """Yield the decisions that records name: from the registry what had effect, the rest while Temporal has it."""
+    decisions = registry.decisions
     names = {str(given.get("id")) for record in told for given in record.get("approvals") or ()}
     names |= {str(record["approval"]) for record in told if record.get("approval")}
-    for token in tokens:
+    requests = {str(record["request"]): str(record["binding"]) for record in told if record.get("binding")}
+    kept = [await decisions.used(name) for name in sorted(names) if SAFE_NAME.fullmatch(name)]
+    kept += [await decisions.rejection(request, binding=binding) for request, binding in requests.items()]
+    for token in dict.fromkeys([one for one in kept if one] + list(tokens)):
         try:
             body = token.split(".")[1]
             jti = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))).get("jti")

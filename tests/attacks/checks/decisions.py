@@ -130,7 +130,7 @@ ROWS: Rows = {
     "approving.Approving.given: Rejected": Row(rejected_before, "approval.rejected"),
     "approving.Approving.given: Rejected#2": Row(lambda w: both_answers(w, "approve", "reject"), "approval.rejected"),
     "approving.Approving.consume: used": Row(used_twice, "approval.used"),
-    "registry.Registry.consume_approval: bool": Row(used_twice, "approval.used"),
+    "decisions.Decisions.use: bool": Row(used_twice, "approval.used"),
     "deciding.Deciding.decide: _needed": Row(
         lambda w: both_answers(w), "approval.needed", ("deciding.Deciding.decide: Denied",), lost=True
     ),
