@@ -86,24 +86,22 @@ class Registry:
 
     Args:
         vault: OpenBao.
+
+    Attributes:
+        documents: The records themselves, for the ledger and for bootstrap.
     """
 
     def __init__(self, vault: Vault) -> None:
         self.live = Live(vault)
-        self._documents = Documents(vault, MOUNT)
-        self.heads = Heads(self._documents)
-        self.decisions = Decisions(self._documents)
+        self.documents = Documents(vault, MOUNT)
+        self.heads = Heads(self.documents)
+        self.decisions = Decisions(self.documents)
         self._epoch = Shared(self._read_epoch)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}
         self._made_for: dict[str, tuple[str, str]] = {}
         self._statements: dict[str, str] = {}
         self._bound: dict[tuple[str, str, str, str], None] = {}
         self._runs: dict[str, Batch[tuple[str, str | None], bool]] = {}
-
-    @property
-    def documents(self) -> Documents:
-        """Return the records themselves, for the ledger and for bootstrap."""
-        return self._documents
 
     async def epoch(self) -> str:
         """Return the epoch, from a read that begins after this call; concurrent callers share one.
@@ -116,11 +114,11 @@ class Registry:
     async def raise_epoch(self) -> str:
         """Change the epoch; the value is random, so two writers need not agree."""
         value = str(uuid.uuid4())
-        await self._documents.put("epoch", {"value": value})
+        await self.documents.put("epoch", {"value": value})
         return value
 
     async def _read_epoch(self) -> str:
-        record, version = await self._documents.versioned("epoch")
+        record, version = await self.documents.versioned("epoch")
         if record is None:
             raise Held(
                 "the registry in OpenBao is not set up", code="registry.empty", next_action="Run `remit bootstrap`."
@@ -130,7 +128,7 @@ class Registry:
 
     async def principal(self, principal: Principal) -> PrincipalRecord | None:
         """Return a principal's entry in the directory."""
-        record = await self._documents.get(join("principals", principal.kind, principal.name))
+        record = await self.documents.get(join("principals", principal.kind, principal.name))
         if record is None or record["id"] != principal.spiffe_id:
             return None
         return PrincipalRecord(principal, jose.public_key(record["jwk"]), str(record["key"]))
@@ -144,7 +142,7 @@ class Registry:
     async def key_owner(self, kid: str) -> tuple[Principal, jose.PublicKey] | None:
         """Return whose key this is or was, and the key itself: what a former key stopped stays stopped."""
         name = key_name(kid)
-        found = None if name is None else await self._documents.get(join("keys", name))
+        found = None if name is None else await self.documents.get(join("keys", name))
         if found is None:
             return None
         key = jose.public_key(found["jwk"])
@@ -156,12 +154,12 @@ class Registry:
         wanted = {"id": principal.spiffe_id, "jwk": dict(key.jwk), "alg": key.alg, "key": record.signing_key}
         path = join("principals", principal.kind, principal.name)
         index = join("keys", key_name(key.kid) or "")
-        entry, named = await asyncio.gather(self._documents.get(path), self._documents.get(index))
+        entry, named = await asyncio.gather(self.documents.get(path), self.documents.get(index))
         owner = {"id": principal.spiffe_id, "jwk": dict(key.jwk)}
         if named != owner:
-            await self._documents.put(index, owner)
+            await self.documents.put(index, owner)
         if entry != wanted:
-            await self._documents.put(path, wanted)
+            await self.documents.put(path, wanted)
             await self.raise_epoch()
         return entry != wanted or named != owner
 
@@ -173,12 +171,12 @@ class Registry:
         """
         path = join("delegations", jti)
         record = {"jws": jws, "parent": parent, "namespace": namespace, "workflow_id": workflow_id}
-        if not await self._documents.create(path, record) and await self._documents.get(path) != record:
+        if not await self.documents.create(path, record) and await self.documents.get(path) != record:
             raise Refused(f"another delegation has the id {jti}", code="registry.exists")
 
     async def delegation(self, jti: str) -> DelegationRecord | None:
         """Return a stored delegation, read now; None means revoked."""
-        record = await self._documents.get(join("delegations", jti))
+        record = await self.documents.get(join("delegations", jti))
         if record is None:
             return None
         # Agents may write here. What is no text is nobody's: no signature makes it valid, no execution has it.
@@ -188,7 +186,7 @@ class Registry:
 
     async def delegations(self) -> list[str]:
         """Return the ids of all delegations."""
-        return [name for name in await self._documents.names("delegations") if SAFE_NAME.fullmatch(name)]
+        return [name for name in await self.documents.names("delegations") if SAFE_NAME.fullmatch(name)]
 
     async def links(self, reference: Reference) -> tuple[str, ...] | None:
         """Return the chain a reference names, root first; None when a link is not there.
@@ -248,16 +246,16 @@ class Registry:
             tasks = dict(before)
             answers = [_enter(tasks, *wish, made_for=made_for) for wish in wishes]
             if tasks != before:
-                if await self._documents.replace(path, {"tasks": tasks}, version=version):
+                if await self.documents.replace(path, {"tasks": tasks}, version=version):
                     return answers
             elif number:
                 return answers
-            held, version = await self._documents.versioned(path)
+            held, version = await self.documents.versioned(path)
         raise Held(f"{path}: too many writers at once", code="registry.busy", next_action="It is tried again.")
 
     async def tasks(self, jti: str) -> dict[str, str | None]:
         """Return the executions that may use a delegation: workflow id to first run id, None until it has run."""
-        record, held = await asyncio.gather(self.delegation(jti), self._documents.get(join("runs", jti)))
+        record, held = await asyncio.gather(self.delegation(jti), self.documents.get(join("runs", jti)))
         tasks: dict[str, str | None] = {} if record is None else {record.workflow_id: None}
         return tasks | (dict(held["tasks"]) if held else {})
 
@@ -269,27 +267,27 @@ class Registry:
             Held: It may not count yet; repeat it.
         """
         path = join(_statements(subject), jti)
-        if not await self._documents.create(path, {"jws": jws}) and await self._documents.get(path) != {"jws": jws}:
+        if not await self.documents.create(path, {"jws": jws}) and await self.documents.get(path) != {"jws": jws}:
             raise Refused(f"another statement has the id {jti}", code="registry.exists")
         await self.raise_epoch()
 
     async def stated(self, subject: Subject, jti: str) -> str | None:
         """Return one statement about a subject, unverified; None when it was not made."""
-        record = await self._documents.get(join(_statements(subject), jti))
+        record = await self.documents.get(join(_statements(subject), jti))
         return None if record is None else _signed(record)
 
     async def statements(self, subject: Subject) -> list[str]:
         """Return all statements about a subject, unverified, in no particular order."""
         folder = _statements(subject)
         # A statement's name is a UUID. Whoever may write here may write other names too; those say nothing.
-        names = [name for name in await self._documents.names(folder) if SAFE_NAME.fullmatch(name)]
+        names = [name for name in await self.documents.names(folder) if SAFE_NAME.fullmatch(name)]
         found = (self._statement(join(folder, name)) for name in names)
         return list(await asyncio.gather(*found))
 
     async def _statement(self, path: str) -> str:
         if (known := self._statements.get(path)) is not None:
             return known
-        record = await self._documents.get(path)
+        record = await self.documents.get(path)
         if record is None:
             # Listed but not readable: somebody deleted a statement. What it said is unknown, so nothing goes on.
             raise Held(f"a statement is missing: {path}", code="registry.damaged", next_action="Restore OpenBao.")
@@ -299,11 +297,11 @@ class Registry:
 
     async def confirm(self, jws: str) -> None:
         """Record that a statement was permitted when it was made (the authority only)."""
-        await self._documents.create(join("confirmed", _digest(jws)), {"permitted": True})
+        await self.documents.create(join("confirmed", _digest(jws)), {"permitted": True})
 
     async def confirmed(self, jws: str) -> bool:
         """Tell whether the authority found this statement permitted, whatever policy says now."""
-        return await self._documents.get(join("confirmed", _digest(jws))) is not None
+        return await self.documents.get(join("confirmed", _digest(jws))) is not None
 
 
 def key_name(kid: str) -> str | None:
