@@ -85,10 +85,7 @@ class Registry:
     """The registry behind one session.
 
     Args:
-        vault: OpenBao.
-
-    Attributes:
-        documents: The records themselves, for the ledger and for bootstrap.
+        vault: OpenBao. The records themselves, for the ledger and for bootstrap, are `documents`.
     """
 
     def __init__(self, vault: Vault) -> None:
@@ -160,8 +157,9 @@ class Registry:
             await self.documents.put(index, owner)
         if entry != wanted:
             await self.documents.put(path, wanted)
+        if changed := entry != wanted or named != owner:
             await self.raise_epoch()
-        return entry != wanted or named != owner
+        return changed
 
     async def put_delegation(self, jws: str, *, jti: str, parent: str | None, namespace: str, workflow_id: str) -> None:
         """Store a delegation, once; storing the same one again is no error.

@@ -225,8 +225,8 @@ class Standing:
         """
         issuer, key, present = await self._owner(jose.peek_kid(token, typ=SECEVENT), epoch=epoch)
         statement = Statement.from_claims(jose.verify(token, typ=SECEVENT, key=key))
-        if not present and statement.event is Event.REINSTATED:
-            raise _unknown_key()  # a former key may have stopped things; it lets nothing go on
+        if not present and statement.event is Event.REINSTATED and not await self._registry.confirmed(token):
+            raise _unknown_key()  # a former key may have stopped things; it lets nothing go on anew
         if statement.iss != issuer:
             raise InvalidDocument("the statement is not its signer's", code="statement.issuer")
         check(statement, audience=self._audience, subject=subject, now=int(self._clock()))

@@ -106,7 +106,7 @@ async def test_a_known_chain_is_not_read_again(made: Site, alice: Registry, monk
     jti = await stored(alice, "k.k.k")
     reference = Reference(jti, chain_digest(["k.k.k"]))
     assert await alice.links(reference) == ("k.k.k",)
-    monkeypatch.setattr(alice, "_documents", None)
+    monkeypatch.setattr(alice, "documents", None)
     assert await alice.links(reference) == ("k.k.k",)
 
 

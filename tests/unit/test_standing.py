@@ -274,6 +274,17 @@ async def test_a_former_key_stops_and_lets_nothing_go_on(w: World) -> None:
     assert (await statuses(w, chain))[1] is LIVE
 
 
+async def test_what_let_something_go_on_outlives_the_key_it_was_signed_with(w: World) -> None:
+    task, chain = await two(w)
+    await w.state(task, Event.SUSPENDED, by="carol")
+    await w.state(task, Event.REINSTATED, by="carol", iat=NOW + 1)
+    assert (await statuses(w, chain))[1] is LIVE
+    for token in await w.registry.statements(task.subject):
+        await w.registry.confirm(token)  # as the cascade does
+    await w.enter(CAROL, key="carol-fresh")
+    assert (await statuses(w, chain))[1] is LIVE
+
+
 @pytest.mark.parametrize(("by", "lifted"), [("alice", False), ("bob", False), ("carol", True)])
 async def test_only_who_may_stop_anything_lifts_what_another_stopped(w: World, by: str, lifted: bool) -> None:
     task, chain = await two(w)
