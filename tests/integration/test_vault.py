@@ -313,6 +313,15 @@ async def test_what_is_not_there_is_none(made: Site) -> None:
     assert await code_of(Documents(vault, "nowhere").create("x", {}), Refused) == "vault.absent"
 
 
+async def test_nothing_is_sent_once_it_was_closed(made: Site) -> None:
+    """What was still under way when a process shut down opens no connection that nobody would close."""
+    vault = made.vault(UserpassLogin("alice", lambda: made.passwords["alice"]))
+    assert await vault.read("remit/data/epoch")
+    await vault.close()
+    assert await code_of(vault.read("remit/data/epoch"), Held) == "vault.closed"
+    await vault.close()
+
+
 async def test_many_callers_log_in_once(made: Site) -> None:
     logins = 0
 

@@ -1,7 +1,7 @@
 """Wire: requests to one server, over connections that are kept.
 
 - One host, no redirect, no proxy, no cookie; TLS with the given roots or the system's. Plain HTTP: loopback only.
-- Every request has a deadline.
+- Every request has a deadline; none is sent once it was closed, by whatever was still under way.
 - Reads and deletions are repeated once, when a kept connection turns out to have been closed by the server; writes
   never are, nor is a read that makes something.
 """
@@ -52,7 +52,7 @@ class Wire:
         self._tls: ssl.SSLContext | bool = _tls(ca) if secure else False
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
         self._most = most
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession | None] = {}
 
     async def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None, *, repeat: bool = True
@@ -64,7 +64,7 @@ class Wire:
             repeat: Whether a read or deletion may be sent twice.
 
         Raises:
-            Held: ``vault.unreachable``: no connection, no answer in time, or not HTTP.
+            Held: ``vault.unreachable``: no connection, no answer in time, or not HTTP. ``vault.closed``.
         """
         for last in (not repeat or method not in _REPEATABLE, True):
             try:
@@ -84,17 +84,17 @@ class Wire:
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
-        """End every kept connection."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        """End every kept connection of this event loop, and make no more in it."""
+        loop = asyncio.get_running_loop()
+        session, self._sessions[loop] = self._sessions.get(loop), None
         if session is not None:
             await session.close()
 
     def _session(self) -> aiohttp.ClientSession:
         """Return this loop's session: sockets belong to a loop, and a process may run several after one another."""
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
-            session = self._sessions[loop] = aiohttp.ClientSession(
+        if loop not in self._sessions:
+            self._sessions[loop] = session = aiohttp.ClientSession(
                 self.address,
                 connector=aiohttp.TCPConnector(
                     ssl=self._tls, limit=self._most, keepalive_timeout=_IDLE_MOST, use_dns_cache=False
@@ -107,7 +107,9 @@ class Wire:
                 max_line_size=64 * 1024,
             )
             session._retry_connection = False  # it would repeat by itself, whatever `repeat` says
-        return session
+        if (found := self._sessions[loop]) is None:
+            raise Held("this session with OpenBao was closed", code="vault.closed", next_action="Open another one.")
+        return found
 
     def _held(self, method: str, target: str, why: str) -> Held:
         return Held(

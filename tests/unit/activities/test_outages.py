@@ -46,7 +46,7 @@ async def revocations(tmp_path: Path) -> AsyncIterator[Revocations]:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer here
         async with Vault(f"http://127.0.0.1:{taken.getsockname()[1]}", None, Token("none")) as vault:
             registry = Registry(vault)
-            standing = Standing(registry, audience="remit", stops=lambda _: False, clock=time.time)
+            standing = Standing(registry, audience="remit", stops=lambda *_: False, clock=time.time)
             parts: Any = Silent(
                 registry,
                 vault,
