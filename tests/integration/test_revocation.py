@@ -310,7 +310,7 @@ async def test_what_staff_stopped_stays_stopped_when_they_are_staff_no_more(
         done = await carol.follow(await carol.revoke(task.reference.delegation, "security"))
         assert done.complete
         demoted = Standing(
-            alice.connection.registry, audience=alice.connection.audience, stops=lambda who, whose: False, clock=time.time
+            alice.connection.registry, audience=alice.connection.audience, stops=lambda *_: False, clock=time.time
         )
         points = await demoted.of(chain, epoch=await demoted.epoch())
     assert points[0].status is Status.REVOKED
