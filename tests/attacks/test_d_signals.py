@@ -303,11 +303,15 @@ async def test_27_ten_thousand_signals_are_bounded_and_a_revocation_among_them_w
             sent += 90
             await look(handle)
         await state(settings, task, Event.REVOKED)
-        await asyncio.gather(*(one(number) for number in range(sent, sent + 99)))
-        await handle.signal("remit.notice")
-        with pytest.raises(RPCError) as refused:
-            await asyncio.gather(*(handle.signal("remit.notice") for _ in range(20)))
-        assert refused.value.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND), refused.value
+        last = [
+            *(one(number) for number in range(sent, sent + 99)),
+            *(handle.signal("remit.notice") for _ in range(20)),
+        ]
+        refused = [one for one in await asyncio.gather(*last, return_exceptions=True) if one is not None]
+        assert refused, "there is an end: the run's, or Temporal's own at 10,000"
+        for error in refused:
+            assert isinstance(error, RPCError), error
+            assert error.status in (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND), error
         assert await code_of(handle) == "chain.revoked"
     assert (seen.minted, seen.records, GOT) == ([], [], [])
     assert len([one for one in seen.others if one["event"] == "decision"]) <= 32

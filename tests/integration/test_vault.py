@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -320,6 +322,27 @@ async def test_nothing_is_sent_once_it_was_closed(made: Site) -> None:
     await vault.close()
     assert await code_of(vault.read("remit/data/epoch"), Held) == "vault.closed"
     await vault.close()
+
+
+async def test_a_cancelled_request_leaves_no_connection_behind(made: Site) -> None:
+    """A connection whose request was cancelled ends by itself, later; later there may be no event loop any more."""
+
+    async def cancelled(after: float) -> None:
+        login = UserpassLogin("alice", lambda: made.passwords["alice"])
+        async with Vault(made.server.address, made.server.ca, login, namespace=made.namespace) as vault:
+            await vault.read("remit/data/epoch")
+            reading = [asyncio.ensure_future(vault.read("remit/data/epoch")) for _ in range(8)]
+            await asyncio.sleep(after)
+            for one in reading:
+                one.cancel()
+            await asyncio.wait(reading)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for number in range(20):
+            await asyncio.to_thread(asyncio.run, cancelled(number * 0.0008))
+        gc.collect()
+    assert [str(one.message) for one in said if one.category is ResourceWarning] == []
 
 
 async def test_many_callers_log_in_once(made: Site) -> None:

@@ -9,10 +9,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import aiohttp
 
@@ -21,6 +25,8 @@ from remit.errors import Held, Usage
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _IDLE_MOST = 60.0
 """Seconds a connection is kept unused: well below the five minutes after which OpenBao closes it."""
+_LOOKS = 1000
+"""How often closing looks whether connections have ended, a millisecond apart."""
 _REPEATABLE = ("GET", "LIST", "DELETE")
 
 
@@ -53,6 +59,7 @@ class Wire:
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=connect_timeout)
         self._most = most
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession | None] = {}
+        self._sockets: dict[asyncio.AbstractEventLoop, WeakSet[socket.socket]] = {}
 
     async def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None, *, repeat: bool = True
@@ -89,15 +96,41 @@ class Wire:
         session, self._sessions[loop] = self._sessions.get(loop), None
         if session is not None:
             await session.close()
+            await self._ended(self._sockets.pop(loop))
+
+    @staticmethod
+    async def _ended(sockets: WeakSet[socket.socket]) -> None:
+        """Return when no connection is left, also none whose request was cancelled: those say goodbye by themselves.
+
+        A session that closes does not know them any more, and what outlives the event loop is never closed.
+        """
+        for one in list(sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_LOOKS):
+            if all(one.fileno() < 0 for one in list(sockets)):
+                return
+            await asyncio.sleep(0.001)
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets[asyncio.get_running_loop()].add(made)
+        return made
 
     def _session(self) -> aiohttp.ClientSession:
         """Return this loop's session: sockets belong to a loop, and a process may run several after one another."""
         loop = asyncio.get_running_loop()
         if loop not in self._sessions:
+            self._sockets[loop] = WeakSet()
             self._sessions[loop] = session = aiohttp.ClientSession(
                 self.address,
                 connector=aiohttp.TCPConnector(
-                    ssl=self._tls, limit=self._most, keepalive_timeout=_IDLE_MOST, use_dns_cache=False
+                    ssl=self._tls,
+                    limit=self._most,
+                    keepalive_timeout=_IDLE_MOST,
+                    use_dns_cache=False,
+                    socket_factory=self._socket,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
