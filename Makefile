@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TOOLS  := $(VENV)/.tools
+AGENTS := $(VENV)/.frameworks
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format bench bench-revocation soak fuzz mutate advisories lock screenshot clean
+.PHONY: help install demo dev example test check format bench bench-revocation soak fuzz mutate advisories lock screenshot clean
 
 help:           ## what can be done here
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,10 +28,15 @@ demo: install   ## the guided tour, on real servers (KEEP=1 leaves them up)
 dev: install    ## the embedded stack and a worker in the foreground
 	@$(BIN)/remit dev
 
-test: install   ## every test, on real servers; they mostly wait, so two files run at a time
+$(AGENTS): frameworks.lock $(STAMP)
+	@echo "Installing the agents' frameworks (pinned, with hashes) …"
+	@$(PIP) install --no-deps --require-hashes -r frameworks.lock
+	@touch $@
+
+test: $(AGENTS) ## every test, on real servers; they mostly wait, so two files run at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: install  ## format, lint, types, layers
+check: $(AGENTS) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -67,6 +73,9 @@ lock:           ## pin again what pyproject.toml asks for (needs uv)
 	  --extra embedded --extra service --extra otlp --group dev pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra service --extra otlp -c requirements.lock pyproject.toml deploy/requirements.in -o deploy/requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra embedded --extra service --group dev --group frameworks -c requirements.lock pyproject.toml \
+	  -o frameworks.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --group tools -c requirements.lock -o tools.lock
 
