@@ -19,6 +19,23 @@ from remit.step import Call
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What one use of a tool asks for.
+
+    Args:
+        tool: The tool's name, as people are shown it.
+        call: Action, resource and exact input.
+        credential, cost, once: As of a `Tool`.
+    """
+
+    tool: str
+    call: Call
+    credential: str | None = None
+    cost: int = 1
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """What an activity type means in Cedar's words.
 
@@ -39,6 +56,16 @@ class Tool:
     credential: str | None = None
     cost: int = 1
     once: bool = False
+
+    def use(self, arguments: Sequence[Any]) -> Use:
+        """Return what these activity arguments ask for.
+
+        Raises:
+            Refused: ``tool.input`` when they do not fit the input model.
+        """
+        return Use(
+            tool=self.name, call=self.call(arguments), credential=self.credential, cost=self.cost, once=self.once
+        )
 
     def call(self, arguments: Sequence[Any]) -> Call:
         """Return the call these activity arguments mean.
