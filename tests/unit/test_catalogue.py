@@ -38,7 +38,7 @@ def refused(text: str) -> str:
 def test_the_projects_own_catalogue() -> None:
     real = Catalogue.load(REAL)
     assert {"alice", "bob", "carol"} == set(real.people)
-    assert {"flight-analyst", "report-writer"} == set(real.agents)
+    assert {"flight-analyst", "report-writer", "delay-desk"} == set(real.agents)
     assert {name: real.datasets[name].space for name in real.datasets} == {
         "flights": "flights",
         "reports": "flights",
