@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from remit import audit
 from remit.approvals import Decision
@@ -19,12 +19,16 @@ from remit.client import deciding, explaining, stopping, submitting, viewing
 from remit.client.connection import Connection
 from remit.client.deciding import Decided, Waiting
 from remit.client.stopping import Stopped
-from remit.client.submitting import Submitted
+from remit.client.submitting import Submitted, Terms
 from remit.errors import Refused
 from remit.settings import Settings
 from remit.statements import Event
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from temporalio.client import Client
+
     from remit.job import Job
 
 POLL_SECONDS = 0.5
@@ -62,6 +66,28 @@ class Remit:
     async def submit(self, job: Job) -> Submitted:
         """Delegate and start a job."""
         return await submitting.submit(self.connection, job)
+
+    async def start(
+        self,
+        client: Client,
+        workflow: Any,
+        *arguments: Any,
+        terms: Terms,
+        task_queue: str,
+        on_revocation: timedelta | Literal["halt"] = "halt",
+        **options: Any,
+    ) -> Submitted:
+        """Delegate and start any workflow, with a client that has the `RemitPlugin`."""
+        return await submitting.start(
+            self.connection,
+            client,
+            workflow,
+            arguments,
+            terms=terms,
+            task_queue=task_queue,
+            on_revocation=on_revocation,
+            **options,
+        )
 
     async def resume(self, task: str, job: Job | None = None) -> Submitted:
         """Let a waiting task go on under a fresh delegation."""

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from remit import jose
 from remit.catalogue import nearest
@@ -22,6 +22,10 @@ from remit.errors import Denied, Held, Refused, RemitError, Usage
 from remit.statements import Event, Status
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from temporalio.client import Client
+
     from remit.client.connection import Connection
     from remit.job import Handout, Job
 
@@ -75,10 +79,7 @@ def check(connection: Connection, job: Job) -> None:
         Refused: ``delegation.action``.
     """
     for agent, handout in _handouts(job):
-        connection.catalogue.agent(agent)
-        for space in handout.spaces:
-            connection.catalogue.space(space)
-        connection.policy.delegable(handout.actions)
+        _check(connection, agent, actions=handout.actions, spaces=handout.spaces)
     known = connection.tools
     for tool in sorted(job.tools):
         if known is not None and tool not in known:
@@ -88,6 +89,13 @@ def check(connection: Connection, job: Job) -> None:
                 code="job.tool",
                 next_action=f"Did you mean {near!r}?" if near else f"There are: {', '.join(sorted(known))}.",
             )
+
+
+def _check(connection: Connection, agent: str, *, actions: Collection[str], spaces: Iterable[str]) -> None:
+    connection.catalogue.agent(agent)
+    for space in spaces:
+        connection.catalogue.space(space)
+    connection.policy.delegable(actions)
 
 
 def _handouts(job: Job) -> Iterator[tuple[str, Handout]]:
@@ -107,30 +115,63 @@ async def submit(connection: Connection, job: Job) -> Submitted:
     Raises:
         Usage, Refused: Nothing was made. Held: Something did not answer; if a delegation was made, it is revoked.
     """
+    terms = terms_of(job)
+    check(connection, job)
+    return await start(
+        connection,
+        await connection.temporal(),
+        WORKFLOW,
+        [job.task()],
+        terms=terms,
+        task_queue=connection.settings.task_queue,
+        on_revocation=job.on_revocation,
+    )
+
+
+async def start(
+    connection: Connection,
+    client: Client,
+    workflow: Any,
+    arguments: Sequence[Any],
+    *,
+    terms: Terms,
+    task_queue: str,
+    on_revocation: timedelta | Literal["halt"] = "halt",
+    **options: Any,
+) -> Submitted:
+    """Delegate, and start any workflow under the delegation.
+
+    Args:
+        client: What it is started with; it must have the `RemitPlugin`.
+        workflow: Its type, or the type's name. options: Of `Client.start_workflow`, except its id.
+        on_revocation: How long it waits for a fresh delegation once this one is revoked or has expired.
+
+    Raises:
+        Usage, Refused: Nothing was made. Held: Something did not answer; if a delegation was made, it is revoked.
+    """
     from temporalio.common import WorkflowIDConflictPolicy
 
     from remit.temporal import delegated
 
-    terms = terms_of(job)
-    check(connection, job)
-    client = await connection.temporal()
+    _check(connection, terms.agent, actions=terms.scope.actions, spaces=terms.scope.spaces)
     jti = targets.new_delegation()
     task = targets.task_of(jti)
     reference = await _delegate(connection, terms, jti=jti, task=task, namespace=client.namespace)
     try:
         with delegated(
             reference,
-            on_revocation=job.on_revocation,
+            on_revocation=on_revocation,
             root=connection.principal.spiffe_id,
             agent=connection.catalogue.principal(f"agent/{terms.agent}").spiffe_id,
         ):
             handle = await client.start_workflow(
-                WORKFLOW,
-                job.task(),
+                workflow,
+                args=arguments,
                 id=task,
-                task_queue=connection.settings.task_queue,
+                task_queue=task_queue,
                 static_summary=f"as {connection.principal.name} → {terms.agent} · {terms.purpose}",
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                **options,
             )
     except BaseException as error:
         raise await _undone(connection, jti, error) from None
