@@ -42,7 +42,7 @@ def arguments_digest(call: Call) -> str:
     Raises:
         Refused: ``step.input`` for a value canonical JSON cannot carry.
     """
-    return _digest({"action": call.action, "resource": call.resource, "input": dict(call.input)})
+    return digest({"action": call.action, "resource": call.resource, "input": dict(call.input)})
 
 
 def binding(*, task: str, run: str, delegation: str, call: Call) -> str:
@@ -57,7 +57,7 @@ def binding(*, task: str, run: str, delegation: str, call: Call) -> str:
     Raises:
         Refused: ``step.input`` for a value canonical JSON cannot carry.
     """
-    return _digest(
+    return digest(
         {
             "task": task,
             "run": run,
@@ -108,7 +108,12 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _digest(value: dict[str, Any]) -> str:
+def digest(value: Any) -> str:
+    """Return base64url SHA-256 of a value's canonical JSON.
+
+    Raises:
+        Refused: ``step.input`` for a value canonical JSON cannot carry.
+    """
     try:
         return _encode(rfc8785.dumps(value))
     except RecursionError:

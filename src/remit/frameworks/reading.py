@@ -17,7 +17,7 @@ from remit.errors import Refused
 from remit.mapping import Mapping
 
 if TYPE_CHECKING:
-    from temporalio.worker import WorkerConfig
+    from temporalio.worker import Interceptor, WorkerConfig
 
 Kind = Literal["tool", "model", "listing", "other"]
 
@@ -78,6 +78,8 @@ class Framework:
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
+        self.parameters: dict[str, tuple[str, ...]] = {}
+        """Names of the arguments of the activities registered on this worker, by activity type."""
 
     def kind(self, activity: str) -> Kind | None:
         """Return what an activity type is, None when it is not this framework's."""
@@ -114,6 +116,17 @@ class Framework:
             name: A name of this attempt alone.
         """
         return arguments
+
+    def named(self, activity: str, arguments: Sequence[Any]) -> dict[str, Any]:
+        """Return an activity's arguments by name; by position where it is not registered on this worker."""
+        known = self.parameters.get(activity, ())
+        return {
+            known[number] if number < len(known) else str(number): argument for number, argument in enumerate(arguments)
+        }
+
+    def interceptors(self) -> Sequence[Interceptor]:
+        """Return what a worker needs besides, to see what no activity shows."""
+        return ()
 
     def seen(self, config: WorkerConfig) -> Iterator[Seen]:
         """Return the tools that can be seen when a worker starts."""

@@ -32,6 +32,7 @@ from remit.telemetry import span
 from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._failure import to_application_error
+from remit.temporal._mapped import MappedActivity
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
 from remit.temporal._runs import Runs
 from remit.temporal._scrubbing import cleaned
@@ -101,8 +102,9 @@ class ActivityInbound(ActivityInboundInterceptor):
         info = activity.info()
         if info.activity_type in names.INTERNAL and info.is_local:
             return await self.next.execute_activity(input)
-        if not self._facts.governs(info.activity_type):
+        if not self._facts.governs_activity(info.activity_type):
             return await self.next.execute_activity(input)
+        tool = self._facts.tool(info.activity_type)
         watch = Watch(
             self._authority,
             None if info.is_local else self._beats,
@@ -112,15 +114,18 @@ class ActivityInbound(ActivityInboundInterceptor):
         try:
             with span("remit.attempt", tool=info.activity_type, attempt=info.attempt):
                 try:
-                    attempt = await self._attempt(input)
+                    attempt = await self._attempt(input, tool)
                     grant = await self._granted(attempt)
                 except RemitError as error:
-                    raise to_application_error(error, attempt=info.attempt) from None
+                    tells = isinstance(tool, MappedActivity) and tool.tells(error)
+                    raise to_application_error(error, attempt=info.attempt, tells=tells) from None
+                if isinstance(tool, MappedActivity):
+                    input = replace(input, args=tool.ready(input.args, name=grant.id))
                 return await self._governed(grant, input, watch)
         finally:
             watch.end()
 
-    async def _attempt(self, input: ExecuteActivityInput) -> Attempt:
+    async def _attempt(self, input: ExecuteActivityInput, tool: Describes | None) -> Attempt:
         """Return what is asked of the authority; what ends before that has it told, for the record."""
         info = activity.info()
         task, run = info.workflow_id, info.workflow_run_id
@@ -141,7 +146,9 @@ class ActivityInbound(ActivityInboundInterceptor):
                     next_action="Start its workflow with a delegation, on a client that has the plugin.",
                 )
             known = replace(known, step=mark.step, delegation=mark.reference.delegation)
-            tool = self._tool(info.activity_type)
+            if tool is None:
+                raise _undeclared(info.activity_type)
+            use = tool.use(input.args)
             attempt = Attempt(
                 reference=mark.reference,
                 namespace=info.namespace,
@@ -151,11 +158,11 @@ class ActivityInbound(ActivityInboundInterceptor):
                 activity=info.activity_id,
                 attempt=info.attempt,
                 step=mark.step,
-                tool=info.activity_type,
-                call=tool.call(input.args),
-                credential=tool.credential,
-                cost=tool.cost,
-                once=tool.once,
+                tool=use.tool,
+                call=use.call,
+                credential=use.credential,
+                cost=use.cost,
+                once=use.once,
                 approvals=header.read_approvals(input.headers),
             )
             await self._runs.require(task=attempt.task, run=attempt.run, first_run=attempt.first_run)
@@ -163,16 +170,6 @@ class ActivityInbound(ActivityInboundInterceptor):
             await self._authority.refuse(known, error)
             raise
         return attempt
-
-    def _tool(self, name: str) -> Describes:
-        tool = self._facts.tools.get(name)
-        if tool is None:
-            raise Denied(
-                f"no tool declares what {name} does",
-                code="activity.undeclared",
-                next_action="Declare it with @remit.temporal.tool, or list it as ungoverned.",
-            )
-        return tool
 
     async def _granted(self, attempt: Attempt) -> Grant:
         loop = asyncio.get_running_loop()
@@ -312,6 +309,14 @@ def _finished(result: Any, grant: Grant) -> _Ended:
         )
         return _Ended("error", code=refused.code, failure=to_application_error(refused))
     return _Ended("ok", result=clean)
+
+
+def _undeclared(name: str) -> Denied:
+    return Denied(
+        f"nothing says what {name} does",
+        code="activity.undeclared",
+        next_action="Declare it with @remit.temporal.tool, map it, or list it as ungoverned.",
+    )
 
 
 def _elsewhere() -> Refused:

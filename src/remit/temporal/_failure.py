@@ -30,15 +30,17 @@ def kind_of(error: RemitError) -> str:
     return next((one.__name__ for one in (Held, NeedsApproval, NotLive) if isinstance(error, one)), "Refused")
 
 
-def to_application_error(error: RemitError, *, attempt: int = 1) -> ApplicationError:
+def to_application_error(error: RemitError, *, attempt: int = 1, tells: bool = False) -> ApplicationError:
     """Return what Temporal carries of an error.
 
     Args:
         attempt: Temporal's attempt number; spaces the retries of an outage from 1 s to 60 s.
+        tells: Whether the model that asked is told, and the agent goes on. It stands in the failure, so that a
+            workflow that is replayed under another mapping does the same again.
     """
     return ApplicationError(
         error.message,
-        {"remit": kind_of(error), **error.facts()},
+        {"remit": kind_of(error), **error.facts(), **({"tells": True} if tells else {})},
         type=error.code,
         non_retryable=not error.retryable,
         next_retry_delay=timedelta(seconds=min(60, 2 ** min(attempt - 1, 6))) if error.retryable else None,

@@ -43,7 +43,7 @@ class Internal:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What to register."""
-        return [self.status, self.admit, self.adopt, self.allow, self.delegate, self.seal]
+        return [self.status, self.admit, self.adopt, self.allow, self.delegate, self.seal, self.inline]
 
     @activity.defn(name=names.STATUS)
     async def status(self, delegation: str, digest: str) -> Answer:
@@ -144,6 +144,10 @@ class Internal:
         except RemitError as error:
             raise to_application_error(error) from None
         return dict(sealed or {})
+
+    @activity.defn(name=names.INLINE)
+    async def inline(self, tool: str, arguments: dict[str, Any]) -> None:
+        """Do nothing: that this ran is the decision about a call that runs inside the workflow."""
 
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)

@@ -23,8 +23,12 @@ ADOPT = "remit.adopt"
 ALLOW = "remit.allow"
 DELEGATE = "remit.delegate"
 SEAL = "remit.seal"
+INLINE = "remit.inline"
+"""Decides a tool call that runs inside the workflow; a step like any other, and does nothing itself."""
 INTERNAL = frozenset({STATUS, ADMIT, ADOPT, ALLOW, DELEGATE, SEAL})
 """Local activities of the plugin itself."""
+OWN = INTERNAL | {INLINE}
+"""Everything it registers."""
 
 ROOT = SearchAttributeKey.for_keyword("RemitRoot")
 AGENT = SearchAttributeKey.for_keyword("RemitAgent")

@@ -30,8 +30,10 @@ from remit.principals import Principal
 from remit.temporal import _header as header
 from remit.temporal import _names as names
 from remit.temporal._attributes import with_attributes
+from remit.temporal._calls import Calls
 from remit.temporal._children import HANDED, Children
-from remit.temporal._step import Step
+from remit.temporal._mapped import MappedActivity
+from remit.temporal._step import Step, Told
 from remit.temporal._task import GovernedTask
 from remit.temporal._view import StepView
 
@@ -54,24 +56,26 @@ class Outbound(WorkflowOutboundInterceptor):
         super().__init__(next)
         self._task = task
         self._children = children
+        self._calls = Calls(task, self._local)
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
         """Start an activity as a step."""
         if self._left_alone(input.activity):
             return self.next.start_activity(input)
-        if self._task.facts.governs(input.activity):
-            timeout = input.heartbeat_timeout or self._task.facts.heartbeat
-            wire = replace(input, heartbeat_timeout=timeout, cancellation_type=_WAIT)
-            return self._step(input, wire, self.next.start_activity)
-        return self._aside(input, self.next.start_activity)
+        if not self._task.facts.governs_activity(input.activity):
+            return self._aside(input, self.next.start_activity)
+        mapped = self._task.facts.tool(input.activity)
+        if isinstance(mapped, MappedActivity):
+            return cast("workflow.ActivityHandle[Any]", self._calls.start(input, mapped, self._governed))
+        return cast("workflow.ActivityHandle[Any]", self._governed(input))
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
         """Start a local activity as a step."""
         if self._left_alone(input.activity):
             return self.next.start_local_activity(input)
-        if self._task.facts.governs(input.activity):
-            return self._step(input, replace(input, cancellation_type=_WAIT), self.next.start_local_activity)
-        return self._aside(input, self.next.start_local_activity)
+        if not self._task.facts.governs_activity(input.activity):
+            return self._aside(input, self.next.start_local_activity)
+        return cast("workflow.ActivityHandle[Any]", self._local(input))
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         """Start a child with a chain of its own, or with its parent's."""
@@ -151,12 +155,22 @@ class Outbound(WorkflowOutboundInterceptor):
             _refuse("activity.reserved", f"{activity} is Remit's own")
         return self._task.reference is None
 
+    def _governed(self, input: StartActivityInput, *, told: Told | None = None) -> asyncio.Task[Any]:
+        timeout = input.heartbeat_timeout or self._task.facts.heartbeat
+        wire = replace(input, heartbeat_timeout=timeout, cancellation_type=_WAIT)
+        return self._step(input, wire, self.next.start_activity, told=told)
+
+    def _local(self, input: StartLocalActivityInput) -> asyncio.Task[Any]:
+        return self._step(input, replace(input, cancellation_type=_WAIT), self.next.start_local_activity)
+
     def _step(
         self,
         input: _AnyActivity,
         wire: _AnyActivity,
         start: Callable[[_AnyActivity], workflow.ActivityHandle[Any]],
-    ) -> workflow.ActivityHandle[Any]:
+        *,
+        told: Told | None = None,
+    ) -> asyncio.Task[Any]:
         task = self._task
         task.steps += 1
         number, view = task.steps, self._described(task.steps, input.activity, input.args)
@@ -173,8 +187,7 @@ class Outbound(WorkflowOutboundInterceptor):
             summary = input.summary or self._summary(f"{view.tool} {view.resource}".strip(), "")
             return start(replace(wire, headers=headers, summary=summary))
 
-        step = Step(task, schedule, view=view, cancellation=input.cancellation_type)
-        return cast("workflow.ActivityHandle[Any]", step.start())
+        return Step(task, schedule, view=view, cancellation=input.cancellation_type, told=told).start()
 
     def _aside(
         self, input: _AnyActivity, start: Callable[[_AnyActivity], workflow.ActivityHandle[Any]]
@@ -189,12 +202,12 @@ class Outbound(WorkflowOutboundInterceptor):
         return cast("workflow.ActivityHandle[Any]", step.start())
 
     def _described(self, number: int, activity: str, arguments: Sequence[Any]) -> StepView:
-        tool = self._task.facts.tools.get(activity)
+        tool = self._task.facts.tool(activity)
         try:
-            call = tool.call(arguments) if tool else None
+            use = tool.use(arguments) if tool else None
         except Exception:
-            call = None  # refused, or failed, where it is decided and recorded; here it is only not described
-        return StepView(number, activity, *((call.action, call.resource) if call else ()))
+            use = None  # refused, or failed, where it is decided and recorded; here it is only not described
+        return StepView(number, use.tool, use.call.action, use.call.resource) if use else StepView(number, activity)
 
     def _summary(self, what: str, agent: str) -> str:
         return " · ".join(filter(None, (what[:_LONGEST_SUMMARY], self._task.view.acting_with(agent))))

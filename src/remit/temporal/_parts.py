@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from remit.temporal._mapped import Mapped
 from remit.temporal._names import RESERVED, matches
 
 if TYPE_CHECKING:  # workflow code imports this module, and nothing that talks to a server
@@ -18,9 +19,10 @@ if TYPE_CHECKING:  # workflow code imports this module, and nothing that talks t
     from remit.chain import Chain
     from remit.delegation import Reference, Scope
     from remit.jose import Signer
+    from remit.mapping import Mapping as Meaning
     from remit.principals import Principal
     from remit.standing import Standpoint
-    from remit.step import Call
+    from remit.tool import Use
 
 
 class Authority(Protocol):
@@ -96,26 +98,18 @@ class Presenter(Protocol):
 
 
 class Describes(Protocol):
-    """A tool's declaration: `remit.tool.Tool`, or anything that reads a call off an activity's arguments."""
+    """A tool's declaration: `remit.tool.Tool`, or anything that reads off an activity's arguments what they ask for."""
 
     @property
     def name(self) -> str:
         """Activity type."""
 
-    @property
-    def credential(self) -> str | None:
-        """Credential profile, or None."""
+    def use(self, arguments: Sequence[Any]) -> Use:
+        """Return what these arguments ask for.
 
-    @property
-    def cost(self) -> int:
-        """Whole budget units."""
-
-    @property
-    def once(self) -> bool:
-        """Whether a step that was begun is never begun again."""
-
-    def call(self, arguments: Sequence[Any]) -> Call:
-        """Return the call these arguments mean."""
+        Raises:
+            RemitError: They do not fit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +120,29 @@ class Facts:
         tools: Activity type → its declaration.
         ungoverned: Activity and workflow types that carry no authority; ``*`` stands for any text.
         heartbeat: Heartbeat timeout of governed activities that set none.
+        mapped: What a mapping makes of the others, if there is one.
     """
 
     tools: Mapping[str, Describes] = field(default_factory=dict)
     ungoverned: tuple[str, ...] = ()
     heartbeat: timedelta = timedelta(seconds=10)
+    mapped: Mapped | None = None
+
+    @property
+    def mapping(self) -> Meaning | None:
+        """The mapping, if there is one."""
+        return self.mapped.meaning if self.mapped else None
 
     def governs(self, name: str) -> bool:
         """Tell whether an activity or workflow type is governed."""
         return name.startswith(RESERVED) or not matches(name, self.ungoverned)
+
+    def governs_activity(self, name: str) -> bool:
+        """Tell whether an activity type is governed; one that only lists what a framework has is not."""
+        return self.governs(name) and not (
+            name not in self.tools and self.mapped is not None and self.mapped.lists(name)
+        )
+
+    def tool(self, activity: str) -> Describes | None:
+        """Return what an activity type means: its own declaration, else what the mapping says."""
+        return self.tools.get(activity) or (self.mapped.tool(activity) if self.mapped else None)

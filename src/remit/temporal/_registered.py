@@ -4,6 +4,7 @@
 - A governed activity runs on the event loop or in a thread: no credential and no stop reaches another process.
 - A Nexus service is served outside any attempt, so it is listed as ungoverned; the tools it calls refuse to run.
 - A dynamic activity has no name; each call of it is judged by its own.
+- A tool of a framework that can be seen here is mapped, and mapped to run where it runs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import nexusrpc
 from temporalio.worker import WorkerConfig
 
 from remit.errors import Usage
+from remit.frameworks import Seen
 from remit.temporal import _names as names
 from remit.temporal._internal import Internal
 from remit.temporal._parts import Facts
@@ -37,6 +39,10 @@ def check(config: WorkerConfig, facts: Facts) -> None:
             )
     for one in config.get("activities") or ():
         _check_activity(one, facts, config.get("activity_executor"))
+    if facts.mapped is not None:
+        facts.mapped.learn(config.get("activities") or ())
+        for seen in facts.mapped.seen(config):
+            _check_seen(seen, facts)
     for service in _services(config):
         if facts.governs(service):
             raise Usage(
@@ -49,7 +55,7 @@ def check(config: WorkerConfig, facts: Facts) -> None:
 def _check_activity(one: Callable[..., Any], facts: Facts, executor: Executor | None) -> None:
     defined = getattr(one, "__temporal_activity_definition", None)
     name = getattr(defined, "name", None)
-    if not name or (name in names.INTERNAL and isinstance(getattr(one, "__self__", None), Internal)):
+    if not name or (name in names.OWN and isinstance(getattr(one, "__self__", None), Internal)):
         return
     if name.startswith(names.RESERVED):
         raise Usage(
@@ -57,19 +63,39 @@ def _check_activity(one: Callable[..., Any], facts: Facts, executor: Executor | 
             code="activity.reserved",
             next_action="Rename it: names that begin with 'remit.' are reserved.",
         )
-    if not facts.governs(name):
+    if not facts.governs_activity(name):
         return
-    if name not in facts.tools:
+    if facts.tool(name) is None:
         raise Usage(
-            f"the activity {name!r} declares no action, and is not listed as ungoverned",
+            f"the activity {name!r} declares no action, is not mapped, and is not listed as ungoverned",
             code="activity.undeclared",
-            next_action="Declare it with @remit.temporal.tool, or give its name to RemitPlugin(ungoverned=…).",
+            next_action="Declare it with @remit.temporal.tool, map it, or give its name to RemitPlugin(ungoverned=…).",
         )
     if not getattr(defined, "is_async", False) and executor and not isinstance(executor, ThreadPoolExecutor):
         raise Usage(
             f"the tool {name!r} would run in another process, out of reach of its credential and of a stop",
             code="activity.process",
             next_action="Give the worker a ThreadPoolExecutor, or make the tool asynchronous.",
+        )
+
+
+def _check_seen(seen: Seen, facts: Facts) -> None:
+    """Refuse a tool nobody would govern, or not where it runs."""
+    rule = facts.mapping.tools.get(seen.tool) if facts.mapping else None
+    if not facts.governs(seen.tool):
+        return
+    if rule is None:
+        raise Usage(
+            f"{seen.where} has a tool {seen.tool!r} that is not mapped",
+            code="tool.unmapped",
+            next_action="Say in the mapping what it does, or list it as ungoverned.",
+        )
+    if rule.inline != seen.inline:
+        where = "inside the workflow" if seen.inline else "as an activity"
+        raise Usage(
+            f"the tool {seen.tool!r} of {seen.where} runs {where}, and is mapped otherwise",
+            code="tool.inline",
+            next_action=f"Map it with inline = {str(seen.inline).lower()}, or run it elsewhere.",
         )
 
 

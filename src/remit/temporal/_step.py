@@ -19,6 +19,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
+from remit.errors import RemitError
 from remit.temporal._failure import facts_of, was_cancelled, was_cut_off
 from remit.temporal._header import MAX_APPROVALS
 from remit.temporal._settled import settled
@@ -27,6 +28,8 @@ from remit.temporal._view import StepView
 
 Schedule = Callable[[tuple[str, ...]], "asyncio.Task[Any]"]
 """From the approvals given so far to the scheduled activity."""
+Told = Callable[[Mapping[str, Any]], Any]
+"""From a refusal's facts to the result by which a model reads it."""
 
 _CUT_OFF_IS_TRIED = "remit-cut-off-is-tried"
 _FIRST_WAIT = 1.0
@@ -42,6 +45,7 @@ class Step:
         schedule: Schedules the activity.
         view: What is shown of it.
         cancellation: How the workflow wants its own cancellation of it handled.
+        told: Makes of a refusal's facts the result by which a model reads it.
     """
 
     def __init__(
@@ -51,11 +55,14 @@ class Step:
         *,
         view: StepView,
         cancellation: workflow.ActivityCancellationType,
+        told: Told | None = None,
     ) -> None:
         self._task = task
         self._schedule = schedule
         self._view = view
         self._cancellation = cancellation
+        self._told = told
+        self._tells = False
         self._approvals: dict[str, str] = {}
         self._generation = task.gate.generation
         self._inner: asyncio.Task[Any] | None = None
@@ -114,7 +121,12 @@ class Step:
         except BaseException as error:
             kind, facts = facts_of(error)
             self._view.end(kind, facts)
-            raise
+            if self._told is None or not kind or not (self._tells or facts.get("tells") is True):
+                raise
+            try:
+                return self._told(facts)
+            except RemitError:  # there is no form to tell it in
+                raise error from None
         finally:
             self._over()
 
@@ -147,7 +159,9 @@ class Step:
         if self._given_up:
             raise error
         if kind == "NeedsApproval" and _is_request(facts.get("request")) and self._task.desk.takes(facts["request"]):
+            self._tells = facts.get("tells") is True  # a rejection is a refusal of this call, too
             await self._decided(facts["request"])
+            self._tells = False
         elif kind == "NotLive":
             self._view.state = "stopped"
             await self._task.looked()

@@ -28,10 +28,12 @@ from temporalio.worker import (
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from remit.errors import Usage
+from remit.mapping import Mapping
 from remit.temporal import _names as names
 from remit.temporal._activity import ActivityInbound
 from remit.temporal._client import ClientInterceptor
 from remit.temporal._internal import Internal
+from remit.temporal._mapped import Mapped
 from remit.temporal._parts import Authority, Describes, Facts, Presenter
 from remit.temporal._registered import check
 from remit.temporal._runs import Runs
@@ -41,7 +43,7 @@ from remit.temporal.tool import declared_by
 
 NAME = "remit.Plugin"
 _BEAT_AT_LEAST = timedelta(seconds=1)
-_DECLARED = ("name", "credential", "cost", "once", "call")
+_DECLARED = ("name", "use")
 
 
 class RemitPlugin(SimplePlugin):
@@ -51,7 +53,8 @@ class RemitPlugin(SimplePlugin):
         authority: Decides and mints; None in a process that only starts and reads tasks.
         presenter: Signs for the agents that run here.
         tools: Declarations of activities that do not carry one themselves (`@tool` functions need none).
-        ungoverned: Activity and workflow types that carry no authority, e.g. model calls; ``*`` stands for any text.
+        ungoverned: Activity and workflow types that carry no authority; ``*`` stands for any text.
+        mapping: What the tools, models and agents of other people's frameworks mean.
         watch: Seconds between looks at the chain of a running attempt.
         heartbeat: Heartbeat timeout of governed activities that set none: how soon a dead worker is noticed.
         search_attributes: Whether tasks are given `remit.temporal.SEARCH_ATTRIBUTES`; the namespace must have them.
@@ -68,6 +71,7 @@ class RemitPlugin(SimplePlugin):
         presenter: Presenter | None = None,
         tools: Sequence[Describes] = (),
         ungoverned: Sequence[str] = (),
+        mapping: Mapping | None = None,
         watch: float = 1.0,
         heartbeat: timedelta = timedelta(seconds=10),
         search_attributes: bool = True,
@@ -83,7 +87,8 @@ class RemitPlugin(SimplePlugin):
         for one in tools:
             _require_complete(one)
         self._tools = {one.name: one for one in tools}
-        self._ungoverned = tuple(ungoverned)
+        self._ungoverned = (*ungoverned, *(mapping.ungoverned if mapping else ()))
+        self._mapped = Mapped(mapping) if mapping else None
         self._watch = watch
         self._heartbeat = heartbeat
         self._client = ClientInterceptor(
@@ -112,7 +117,8 @@ class RemitPlugin(SimplePlugin):
         facts, runs = self._facts(activities), Runs(config["client"])
         check(config, facts)
         config["activities"] = [*activities, *Internal(*self._parts, runs=runs).activities]
-        config["interceptors"] = [Governing(facts, self._parts, runs=runs, watch=self._watch), *present]
+        governing = Governing(facts, self._parts, runs=runs, watch=self._watch)
+        config["interceptors"] = [governing, *self._besides(), *present]
         # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.
         for option in ("max_heartbeat_throttle_interval", "default_heartbeat_throttle_interval"):
             usual: Any = config.get(option)
@@ -123,7 +129,7 @@ class RemitPlugin(SimplePlugin):
         """Replay with the same interceptors; nothing is asked and nothing is run."""
         present = list(config.get("interceptors") or [])
         if not any(isinstance(one, WorkerInterceptor) for one in present):
-            config["interceptors"] = [WorkerInterceptor(self._facts(())), *present]
+            config["interceptors"] = [WorkerInterceptor(self._facts(())), *self._besides(), *present]
         runner = config.get("workflow_runner")
         if isinstance(runner, SandboxedWorkflowRunner):
             config["workflow_runner"] = _passing(runner)
@@ -158,7 +164,12 @@ class RemitPlugin(SimplePlugin):
 
     def _facts(self, activities: Iterable[object]) -> Facts:
         declared = {found.name: found for one in activities if (found := declared_by(one)) is not None}
-        return Facts({**declared, **self._tools}, self._ungoverned, self._heartbeat)
+        return Facts({**declared, **self._tools}, self._ungoverned, self._heartbeat, self._mapped)
+
+    def _besides(self) -> list[Interceptor]:
+        """Return what frameworks need besides, to see what no activity shows."""
+        frameworks = self._mapped.frameworks if self._mapped else ()
+        return [one for framework in frameworks for one in framework.interceptors()]
 
 
 class WorkerInterceptor(Interceptor):

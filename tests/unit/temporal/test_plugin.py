@@ -236,7 +236,7 @@ def test_an_incomplete_declaration_is_refused_before_anything_runs() -> None:
 
     with pytest.raises(Usage) as caught:
         RemitPlugin(tools=[Old()])  # type: ignore[list-item]
-    assert (caught.value.code, "once" in str(caught.value)) == ("tool.declaration", True)
+    assert (caught.value.code, "use" in str(caught.value)) == ("tool.declaration", True)
 
 
 async def test_a_worker_without_authority_does_not_start(server: WorkflowEnvironment) -> None:

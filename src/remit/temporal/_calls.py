@@ -1,0 +1,131 @@
+"""Calls: what a framework's activity becomes in a governed workflow.
+
+- A tool's activity is one step; one that makes several calls is one step for each, so that each is decided, approved,
+  credentialed and recorded by itself. Their results are put together as the framework would have.
+- A refused call is told to the model where its failure says so; the failure stays in the history.
+- A model's answer reaches the workflow only after every call in it that would run inside the workflow was permitted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.worker import StartActivityInput, StartLocalActivityInput
+
+from remit.errors import RemitError
+from remit.frameworks import ToolCall
+from remit.temporal import _names as names
+from remit.temporal._failure import to_application_error
+from remit.temporal._mapped import MappedActivity
+from remit.temporal._settled import settled
+from remit.temporal._step import Told
+from remit.temporal._task import GovernedTask
+from remit.temporal._wire import typed
+
+_DECIDED_WITHIN = timedelta(minutes=1)
+_RETRY = RetryPolicy(maximum_interval=timedelta(seconds=60))
+
+
+class Governs(Protocol):
+    """Starts an activity as a step."""
+
+    def __call__(self, input: StartActivityInput, *, told: Told | None = None) -> asyncio.Task[Any]:
+        """Return its handle."""
+
+
+class Local(Protocol):
+    """Starts a local activity as a step."""
+
+    def __call__(self, input: StartLocalActivityInput) -> asyncio.Task[Any]:
+        """Return its handle."""
+
+
+class Calls:
+    """The calls of one run.
+
+    Args:
+        task: The task.
+        local: Starts a local activity as a step.
+    """
+
+    def __init__(self, task: GovernedTask, local: Local) -> None:
+        self._task = task
+        self._local = local
+
+    def start(self, input: StartActivityInput, mapped: MappedActivity, governs: Governs) -> asyncio.Task[Any]:
+        """Start a framework's activity and return the handle the workflow awaits."""
+        parts = mapped.parts(input.args)
+        if parts:
+            started = [self._tool(replace(input, args=one, activity_id=None), mapped, governs) for one in parts]
+            return asyncio.create_task(self._together(started, mapped, input.ret_type))
+        started_one = self._tool(input, mapped, governs)
+        return asyncio.create_task(self._answered(started_one, mapped)) if mapped.asks else started_one
+
+    def _tool(self, input: StartActivityInput, mapped: MappedActivity, governs: Governs) -> asyncio.Task[Any]:
+        def told(facts: Mapping[str, Any]) -> Any:
+            return typed(mapped.told(input.args, facts), input.ret_type)
+
+        return governs(input, told=told)
+
+    async def _together(self, started: Sequence[asyncio.Task[Any]], mapped: MappedActivity, hint: type | None) -> Any:
+        """Return the results of all parts as one; when one fails, the others are stopped first."""
+        failed: asyncio.Task[Any] | None = None
+        try:
+            while failed is None and not all(one.done() for one in started):
+                await settled(*(one for one in started if not one.done()))
+                failed = next((one for one in started if one.done() and (one.cancelled() or one.exception())), None)
+        finally:
+            await _stopped(started)
+        if failed is not None:
+            return failed.result()
+        try:
+            return typed(mapped.joined([one.result() for one in started]), hint)
+        except RemitError as error:
+            raise to_application_error(error) from None
+
+    async def _answered(self, asked: asyncio.Task[Any], mapped: MappedActivity) -> Any:
+        """Return a model's answer once the calls in it that run inside the workflow are permitted."""
+        result = await asked
+        try:
+            proposed = mapped.inline(result)
+        except RemitError as error:
+            raise to_application_error(error) from None
+        for call in proposed:
+            await self._decided(call)
+        return result
+
+    async def _decided(self, call: ToolCall) -> None:
+        await self._local(
+            StartLocalActivityInput(
+                activity=names.INLINE,
+                args=[call.name, dict(call.arguments)],
+                activity_id=None,
+                schedule_to_close_timeout=None,
+                schedule_to_start_timeout=None,
+                start_to_close_timeout=_DECIDED_WITHIN,
+                retry_policy=_RETRY,
+                local_retry_threshold=None,
+                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+                headers={},
+                summary=None,
+            )
+        )
+
+
+async def _stopped(started: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel what runs and return when it has ended."""
+    for one in started:
+        if not one.done():
+            one.cancel()
+    while not all(one.done() for one in started):
+        try:
+            await settled(*(one for one in started if not one.done()))
+        except asyncio.CancelledError:
+            if (current := asyncio.current_task()) is not None:
+                current.uncancel()
