@@ -1,6 +1,6 @@
 """The ground other people's agents are tried on: real servers, a mapping, their plugin, and people round the agent.
 
-    async with governed(stack, settings, mapping, plugins=[TheirPlugin(…)], workflows=[TheirAgent], queue="q") as ground:
+    async with governed(stack, settings, mapping, plugins=[Theirs(…)], workflows=[TheirAgent], queue="q") as ground:
         run = await ground.start(TheirAgent.run, "prompt")
         await run.until("waiting-approval")
         await run.approve()
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -177,8 +177,8 @@ class Ground:
     plugins: Sequence[Any]
     replay: Mapping[str, Any] = field(default_factory=dict)
 
-    def person(self, name: str) -> Any:
-        """Open what a person can do, as `async with`."""
+    def person(self, name: str) -> AbstractAsyncContextManager[Remit]:
+        """Open what a person can do."""
         return Remit.open(self.settings, person=name)
 
     async def start(
