@@ -1,0 +1,49 @@
+"""The scenario: what every example's agent is asked, and the calls it makes; the same for all frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PROMPT = "Which carriers are late? Look at the payroll too, publish a report of the delays, and count the late flights."
+AGENT, PURPOSE = "delay-desk", "delay-review"
+ACTIONS, SPACES, BUDGET = ("read", "report:publish", "model:invoke"), ("flights",), 100
+TABLE = "delays_by_carrier"
+SLOW_SECONDS = 8
+"""How long the last query takes: long enough to be revoked meanwhile, short enough to be waited for afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call: the tool's name and its arguments."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+PERMITTED = Call(
+    "query_flights",
+    {
+        "dataset": "flights",
+        "sql": "select carrier, round(avg(dep_delay)::numeric, 1) as mean_delay"
+        " from flights group by carrier order by mean_delay desc limit 3",
+    },
+)
+DENIED = Call("query_flights", {"dataset": "payroll", "sql": "select * from hr.payroll"})
+APPROVED = Call(
+    "publish_report",
+    {
+        "table": TABLE,
+        "sql": "select carrier, count(*) as flights, round(avg(dep_delay)::numeric, 1) as mean_delay"
+        " from flights group by carrier",
+    },
+)
+REVOKED = Call(
+    "query_flights",
+    {
+        "dataset": "flights",
+        "sql": f"select count(*) as late from flights, pg_sleep({SLOW_SECONDS}) where dep_delay > 120",
+    },
+)
+CALLS = (PERMITTED, DENIED, APPROVED, REVOKED)
