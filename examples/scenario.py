@@ -10,8 +10,6 @@ PROMPT = "Which carriers are late? Look at the payroll too, publish a report of 
 AGENT, PURPOSE = "delay-desk", "delay-review"
 ACTIONS, SPACES, BUDGET = ("read", "report:publish", "model:invoke"), ("flights",), 100
 TABLE = "delays_by_carrier"
-SLOW_SECONDS = 8
-"""How long the last query takes: long enough to be revoked meanwhile, short enough to be waited for afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,12 @@ APPROVED = Call(
         " from flights group by carrier",
     },
 )
+# Long enough to be revoked meanwhile, short enough to be waited for afterwards.
 REVOKED = Call(
     "query_flights",
     {
         "dataset": "flights",
-        "sql": f"select count(*) as late from flights, pg_sleep({SLOW_SECONDS}) where dep_delay > 120",
+        "sql": "select count(*) as late from flights, pg_sleep(8) where dep_delay > 120",
     },
 )
 CALLS = (PERMITTED, DENIED, APPROVED, REVOKED)
