@@ -1,4 +1,4 @@
-"""`remit policy check`: validates and lints the policy folder."""
+"""`remit policy check`: validates and lints the policy folder. `remit policy from-mcp` is beside it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from remit.cli import options
+from remit.cli.from_mcp import from_mcp
 
 app = typer.Typer(name="policy", help="The policies.", no_args_is_help=True, rich_markup_mode="rich")
+app.command(name="from-mcp")(from_mcp)
 
 
 @app.callback()
