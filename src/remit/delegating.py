@@ -2,7 +2,9 @@
 
 - A link is stored only after the whole chain with it was verified as any other would be.
 - What is refused leaves a record as what was made does; an outage leaves none, for it is asked again.
-- Asking twice for the same link for the same task gives the one that exists: a retry makes no second authority.
+- Asking twice for the same link for the same task gives the one that exists: a retry makes no second authority. One
+  whose time is over is followed by another; one that was stopped is not.
+- A link for the execution that asks is bound to it at once: nothing else that ever runs under its id can use it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from remit import jose
-from remit.chain import parent_hash
-from remit.chains import Chains
+from remit.chain import Chain, chain_digest, parent_hash
+from remit.chains import CACHED, Chains
 from remit.delegation import TYP as DELEGATION
 from remit.delegation import Delegation, Reference, Scope, check_grantable
 from remit.errors import Denied, Held, Refused, RemitError
@@ -55,6 +57,8 @@ class Delegating:
         self._audience = audience
         self._spent = spent
         self._clock = clock
+        self._followed: dict[str, str] = {}
+        """The latest of links that followed each other, by the id of the first."""
 
     async def delegate(
         self,
@@ -75,7 +79,7 @@ class Delegating:
         Args:
             expires_in: Seconds; cut to the parent's expiry.
             task, first_run: The execution that asks; it must hold the parent.
-            child: Workflow id the new link is for.
+            child: Workflow id the new link is for; the task's own, for another agent in the same execution.
             signer: The delegating agent's own key.
 
         Raises:
@@ -96,8 +100,9 @@ class Delegating:
                     next_action=f"Agents are: {', '.join(sorted(self._catalogue.agents))}.",
                 )
             now = int(self._clock())
+            jti, existing = await self._latest(chain, f"{namespace}/{child}/{agent}/{scope}", epoch=epoch)
             link = Delegation(
-                jti=str(uuid.uuid5(uuid.UUID(chain.leaf.jti), f"{namespace}/{child}/{agent}/{scope}")),
+                jti=jti,
                 iss=chain.agent,
                 sub=chain.root,
                 aud=self._audience,
@@ -113,9 +118,9 @@ class Delegating:
                 scope=scope,
             )
             check_grantable(link)
-            existing = await self._registry.delegation(link.jti)
             if existing is not None:
-                return (await self._chains.extended([*chain.jws, existing.jws], epoch=epoch)).reference
+                await self._bind(existing, namespace=namespace, task=task, first_run=first_run, child=child)
+                return existing.reference
             run = RunContext(now=now, step=0, attempt=1, spent=self._spent(chain.leaf.jti), cost=0)
             verdict = self._policy.may_delegate(chain=chain, child=link, run=run)
             if verdict.decision != "permit":
@@ -140,7 +145,35 @@ class Delegating:
                     "digest": made.digest,
                 }
             )
+            await self._bind(made, namespace=namespace, task=task, first_run=first_run, child=child)
             return made.reference
+
+    async def _latest(self, chain: Chain, name: str, *, epoch: str) -> tuple[str, Chain | None]:
+        """Return the id of the link that counts now, and the chain with it if it was made."""
+        first = str(uuid.uuid5(uuid.UUID(chain.leaf.jti), name))
+        jti = self._followed.get(first, first)
+        while (found := await self._registry.delegation(jti)) is not None:
+            reference = Reference(jti, chain_digest([*chain.jws, found.jws]))
+            made = await self._chains.load(reference, epoch=epoch, timely=False)
+            if made.leaf.exp > self._clock():
+                return jti, made
+            points = {point.subject: point.status for point in await self._standing.of(made, epoch=epoch)}
+            if points[jti] is not Status.EXPIRED:
+                raise Denied(
+                    f"the delegation that this one would follow is {points[jti].value}",
+                    code="delegation.stopped",
+                    next_action="Delegate anew and run `remit resume TASK`.",
+                )
+            jti = str(uuid.uuid5(uuid.UUID(jti), name))
+            while len(self._followed) >= CACHED:
+                self._followed.pop(next(iter(self._followed)))
+            self._followed[first] = jti
+        return jti, None
+
+    async def _bind(self, made: Chain, *, namespace: str, task: str, first_run: str, child: str) -> None:
+        """Bind a link for the execution that asks to it, before anything else can run under its id."""
+        if child == task:
+            await self._chains.require_bound(made.leaf.jti, namespace=namespace, task=task, first_run=first_run)
 
     async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
         """Let a waiting task go on under a fresh delegation: the same human, agent and purpose, made for this task.
