@@ -205,12 +205,12 @@ class Mapping(_Entry):
         except ValidationError as error:
             raise _invalid(source, "; ".join(_findings(error))) from None
 
-    def tool(self, name: str, *, server: str | None = None) -> Rule | None:
-        """Return the rule of a tool; with a server, of that server's."""
+    def tool(self, name: str, *, server: str | None = None, other: bool = False) -> Rule | None:
+        """Return the rule of a tool; with a server, of that server's tool or of another operation of it."""
         if server is None:
             return self.tools.get(name)
-        found = self.servers.get(server)
-        return found.tools.get(name) if found else None
+        found = self.servers.get(server, Server())
+        return (found.other if other else found.tools).get(name)
 
     def model(self, name: str) -> Rule | None:
         """Return the rule of a model's requests."""

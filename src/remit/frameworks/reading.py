@@ -31,12 +31,14 @@ class ToolCall:
         arguments: JSON object.
         server: MCP server, or None.
         id: The framework's own id of the call, empty where there is none.
+        other: It is no tool but another operation of the server, e.g. ``read-resource``.
     """
 
     name: str
     arguments: abc.Mapping[str, Any]
     server: str | None = None
     id: str = ""
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)

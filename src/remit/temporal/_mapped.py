@@ -170,7 +170,7 @@ class MappedActivity:
 
     def _of(self, call: ToolCall, *, inline: bool) -> Use:
         shown = f"{call.server}.{call.name}" if call.server else call.name
-        rule = self._meaning.tool(call.name, server=call.server)
+        rule = self._meaning.tool(call.name, server=call.server, other=call.other)
         if rule is None or (call.server is None and self._inline(call.name) != inline):
             raise Denied(
                 f"the mapping knows no tool {shown[:200]!r} that runs here",
