@@ -69,10 +69,9 @@ async def reached(url: str, *, seconds: float = SECONDS) -> list[Any]:
     Raises:
         Usage: ``mcp.url``. Held: ``mcp.unreachable``. RemitError: ``mcp.missing``.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise Usage(
-            f"{told(url)} is not the address of an MCP server",
+    if not _is_address(url):
+        raise Usage(  # without the address, for there may be a password in it
+            "this is not the address of an MCP server",
             code="mcp.url",
             next_action="Give http:// or https:// with a host, without a user.",
         )
@@ -81,6 +80,14 @@ async def reached(url: str, *, seconds: float = SECONDS) -> list[Any]:
     except ImportError:
         raise missing() from None
     return await _listed(streamable_http_client(url), seconds=seconds)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 async def _listed(transport: Transport, *, seconds: float) -> list[Any]:
