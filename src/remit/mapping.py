@@ -1,6 +1,7 @@
 """Mapping: what the tools, models and agents of other people's frameworks mean in Cedar's words.
 
-- Read from `remit.toml` or written in Python; closed and frozen, an unknown key names the nearest right one.
+- Read from `remit.toml`, where settings may stand beside it, or written in Python; closed and frozen, an unknown key
+  names the nearest right one.
 - It says what a call is called, not whether it may be made: that is decided at each attempt.
 - What is mapped nowhere is refused; what carries no authority is listed by name as ungoverned.
 - A call's input is always all of its arguments, so that what is approved is what runs.
@@ -21,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from remit.catalogue import nearest, seconds
 from remit.delegation import MAX_LIFETIME, MAX_LINKS, Scope
 from remit.errors import Refused, Usage
+from remit.settings import Settings
 from remit.step import Call
 from remit.tool import Use
 
@@ -201,7 +203,7 @@ class Mapping(_Entry):
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise _invalid(source, str(error)) from None
         try:
-            return cls.model_validate(data)
+            return cls.model_validate({key: value for key, value in data.items() if key not in Settings.model_fields})
         except ValidationError as error:
             raise _invalid(source, "; ".join(_findings(error))) from None
 

@@ -2,6 +2,7 @@
 
 - Sources, first wins: the environment (``REMIT_…``), ``./remit.toml``, ``<home>/remit.toml`` (what `remit dev` writes).
 - Temporal's own address, namespace, TLS and API key come from Temporal's standard client configuration.
+- A ``remit.toml`` may hold a mapping as well (`remit.mapping`): its keys are not settings.
 - No secret is a setting: settings name the files secrets are in.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -22,6 +23,11 @@ from pydantic_settings import (
 from remit.errors import Usage
 
 DEFAULT_HOME = ".remit"
+FILE = Path("remit.toml")
+MAPPING = frozenset(
+    {"agents", "children", "frameworks", "models", "nodes", "on_denied", "servers", "tools", "ungoverned"}
+)
+"""Keys of a mapping in the same file."""
 
 
 class Settings(BaseSettings):
@@ -85,8 +91,8 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, Path("remit.toml")),
-            TomlConfigSettingsSource(settings_cls, Path(home) / "remit.toml"),
+            _Toml(settings_cls, FILE),
+            _Toml(settings_cls, Path(home) / FILE),
         )
 
     @classmethod
@@ -108,3 +114,10 @@ class Settings(BaseSettings):
                 code="settings.invalid",
                 next_action="Look at the environment (REMIT_…), remit.toml and the state folder's remit.toml.",
             ) from None
+
+
+class _Toml(TomlConfigSettingsSource):
+    """A settings file, without the mapping it may hold."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        return {key: value for key, value in super()._read_file(file_path).items() if key not in MAPPING}

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from remit import cascade, reaping
+from remit.client.mapping import findings
 from remit.client.workflows import listed
 from remit.errors import Held, RemitError
+from remit.mapping import Mapping
+from remit.settings import FILE
 from remit.temporal import _names as names
 from remit.vault.wire import Wire
 
@@ -59,7 +62,7 @@ class Check:
 
 async def examine(connection: Connection) -> list[Check]:
     """Make every check."""
-    found = [_state_folder(connection), _policies(connection)]
+    found = [_state_folder(connection), _policies(connection), *_mapping(connection)]
     found += [check async for check in _openbao(connection)]
     found += [check async for check in _postgres(connection)]
     found += [check async for check in _temporal(connection)]
@@ -86,6 +89,24 @@ def _policies(connection: Connection) -> Check:
     except RemitError as error:
         return Check("policies", "bad", error.message, "See `remit policy check`.")
     return Check("policies", "ok", f"{len(engine.policies)} policies in {connection.settings.policies}")
+
+
+def _mapping(connection: Connection) -> list[Check]:
+    """Judge the mapping of ``./remit.toml``, if it holds one."""
+    if not FILE.exists():
+        return []
+    try:
+        mapping = Mapping.load(FILE)
+        wrong = findings(mapping, catalogue=connection.catalogue, policy=connection.policy)
+    except RemitError as error:
+        return [_of("mapping", error)]
+    if mapping == Mapping():
+        return []
+    if wrong:
+        return [Check("mapping", "bad", "; ".join(wrong), f"Correct {FILE}, or the catalogue and the schema.")]
+    ungoverned = f"; ungoverned: {', '.join(mapping.ungoverned)}" if mapping.ungoverned else ""
+    known = f"{len(mapping.tools) + sum(len(one.tools) for one in mapping.servers.values())} tools"
+    return [Check("mapping", "ok", f"{known} for {', '.join(mapping.frameworks) or 'no framework'}{ungoverned}")]
 
 
 async def _openbao(connection: Connection) -> AsyncIterator[Check]:
