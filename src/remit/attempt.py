@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -100,6 +101,10 @@ class Grant:
     credential: Any = field(default=None, repr=False)
     lease: Mapping[str, Any] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+GRANT: ContextVar[Grant | None] = ContextVar("remit_grant", default=None)
+"""The grant the running tool has; a declared tool refuses to run without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from temporalio.worker import (
     ExecuteActivityInput,
 )
 
-from remit.attempt import Attempt, Grant, Unasked
+from remit.attempt import GRANT, Attempt, Grant, Unasked
 from remit.credentials import CREDENTIAL, leaks, scrub, scrub_text
 from remit.errors import Denied, Held, Refused, RemitError
 from remit.telemetry import span
@@ -43,9 +42,6 @@ _PATIENCE = 10.0
 
 _LEFT: set[asyncio.Task[Any]] = set()
 """Tools that went on although they were told to stop; nobody waits for them, and they have no credential."""
-
-GRANT: ContextVar[Grant | None] = ContextVar("remit_grant", default=None)
-"""The grant the running tool has; a declared tool refuses to run without one."""
 
 
 def step_name() -> str:

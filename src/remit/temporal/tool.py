@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from temporalio import activity, nexus, workflow
 from temporalio.exceptions import ApplicationError
 
+from remit.attempt import GRANT
 from remit.errors import Denied, Usage
-from remit.temporal._activity import GRANT
 from remit.temporal._failure import to_application_error
 from remit.temporal._names import RESERVED
 from remit.tool import Tool
