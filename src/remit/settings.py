@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,5 +120,5 @@ class Settings(BaseSettings):
 class _Toml(TomlConfigSettingsSource):
     """A settings file, without the mapping it may hold."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         return {key: value for key, value in super()._read_file(file_path).items() if key not in MAPPING}
