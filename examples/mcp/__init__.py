@@ -1,0 +1,1 @@
+"""MCP: a workflow that calls the tools of a flights server, over stdio or streamable HTTP."""
