@@ -1,0 +1,1 @@
+"""A pydantic-ai agent, governed."""
