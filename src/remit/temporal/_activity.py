@@ -1,7 +1,8 @@
 """The activity interceptor: the life of one attempt, around whatever the tool is.
 
 - No chain, no declaration, no workflow: refused before anything else, with nothing asked, and recorded.
-- The credential is there in a context variable while the tool runs, and nowhere afterwards.
+- The credential is there in a context variable while the tool runs, and nowhere afterwards: what goes on with a copy
+  of that context finds it empty.
 - A result or exception leaves without the attempt's secrets, or not at all.
 - What a tool completed before it was told to stop counts. A tool that was told and returns all the same delivers
   nothing unless its chain is live: what it did, it did without authority.
@@ -190,6 +191,8 @@ class ActivityInbound(ActivityInboundInterceptor):
             ended = await self._run(grant, input, watch)
         finally:
             watch.over()
+            if grant.credential is not None:
+                grant.credential.forget()
             await self._release(grant, ended)
         if ended.failure is not None:
             raise ended.failure
@@ -228,7 +231,7 @@ class ActivityInbound(ActivityInboundInterceptor):
                     error.code = scrub_text(error.code, grant.secrets)  # it goes into spans and records
                     raise
 
-        credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(grant)
+        credential, granted = CREDENTIAL.set(grant.credential), GRANT.set(replace(grant, credential=None, secrets=()))
         try:
             return asyncio.create_task(tool())
         finally:
