@@ -1,0 +1,1 @@
+"""An agent of LangGraph, run by `temporalio-langgraph`, governed."""
