@@ -18,6 +18,7 @@ import typer
 import typer.core
 
 from remit.cli import (
+    assistant,
     auditing,
     checks,
     codec,
@@ -38,7 +39,7 @@ INTERRUPTED = 130
 
 _PANELS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("Stack", (stack.dev, stack.stop, stack.demo, stack.status, checks.doctor, checks.bootstrap)),
-    ("Tasks", (people.login, tasks.submit, tasks.tasks, tasks.show, watching.watch, tasks.resume)),
+    ("Tasks", (people.login, tasks.submit, tasks.tasks, tasks.show, watching.watch, tasks.resume, assistant.mcp)),
     ("Decisions", (decisions.approvals, decisions.approve, decisions.reject)),
     ("Stopping", (stops.revoke, stops.suspend, stops.reinstate, stops.delegations)),
     ("Evidence", (explaining.explain, verifying.verify, codec.codec)),
