@@ -95,6 +95,10 @@ class Framework:
         """Return what a model activity asks."""
         unreadable(activity, "it asks no model")
 
+    def hosted(self, activity: str, arguments: Sequence[Any]) -> Sequence[ToolCall]:
+        """Return the tools a request to a model offers that its provider runs by itself, with what they are set to."""
+        return ()
+
     def proposed(self, activity: str, result: Any) -> Sequence[ToolCall]:
         """Return the tool calls that a model activity's result proposes."""
         return ()

@@ -4,6 +4,7 @@
   credentialed and recorded by itself. Their results are put together as the framework would have.
 - A refused call is told to the model where its failure says so; the failure stays in the history.
 - A model's answer reaches the workflow only after every call in it that would run inside the workflow was permitted.
+- A tool that the model's provider would run is decided before the model is asked.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Calls:
         if parts:
             started = [self._tool(replace(input, args=one, activity_id=None), mapped, governs) for one in parts]
             return asyncio.create_task(self._together(started, mapped, input.ret_type))
+        if mapped.asks and (hosted := mapped.hosted(input.args)):
+            return asyncio.create_task(self._offered(hosted, input, mapped, governs))
         started_one = self._tool(input, mapped, governs)
         return asyncio.create_task(self._answered(started_one, mapped)) if mapped.asks else started_one
 
@@ -88,6 +91,14 @@ class Calls:
             return typed(mapped.joined([one.result() for one in started]), hint)
         except RemitError as error:
             raise to_application_error(error) from None
+
+    async def _offered(
+        self, hosted: Sequence[ToolCall], input: StartActivityInput, mapped: MappedActivity, governs: Governs
+    ) -> Any:
+        """Ask a model once every tool that its provider would run, where nothing is seen, was permitted."""
+        for call in hosted:
+            await self._decided(call)
+        return await self._answered(self._tool(input, mapped, governs), mapped)
 
     async def _answered(self, asked: asyncio.Task[Any], mapped: MappedActivity) -> Any:
         """Return a model's answer once the calls in it that run inside the workflow are permitted."""

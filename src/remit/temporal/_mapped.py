@@ -142,6 +142,13 @@ class MappedActivity:
         """
         return self.framework.joined(self.name, plain(results))
 
+    def hosted(self, arguments: Sequence[Any]) -> list[ToolCall]:
+        """Return the tools that a model's provider would run by itself; nothing where the request cannot be read."""
+        try:
+            return list(self.framework.hosted(self.name, plain(arguments)))
+        except RemitError:
+            return []  # refused where it is decided and recorded
+
     def inline(self, result: Any) -> list[ToolCall]:
         """Return those tool calls a model proposes that will run inside the workflow."""
         proposed = self.framework.proposed(self.name, plain([result])[0])
