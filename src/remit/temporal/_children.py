@@ -1,7 +1,9 @@
 """Children of a task: each acts under a chain of its own, or shares its parent's.
 
 - A child is named before it starts: a delegation is handed to exactly that workflow id, or the id is allowed to use
-  the parent's.
+  the parent's. Its parent is whoever acts in the task when it starts.
+- Where there is a mapping, it says which children are handed what; one that it does not name is refused. What it said
+  stands in the history, so that a replay under another mapping does the same again.
 - A child governs itself; the parent only passes on what it learns: look again, go on under a fresh delegation, stop.
 - Passing on is best effort: a child that was not told still finds out at its next attempt.
 - A child may hear before its parent: when one ends because its chain is not live, the parent looks at its own.
@@ -10,9 +12,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio import workflow
@@ -20,11 +22,13 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from remit.delegation import Reference, Scope
 from remit.temporal import _names as names
+from remit.temporal._acting import Acting, Agent, Holder, asked
 from remit.temporal._failure import facts_of
 from remit.temporal._header import Terms
 from remit.temporal._task import GovernedTask
 
 _PARENT_LOOKS = "remit-parent-looks"
+_MAPPED = "remit-mapped-children"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Handed:
         max_depth: Deepest link allowed below.
         reference: The delegation that was made.
         generation: Which of the task's own delegations it was made under.
+        holder: Whose chain it was made under; None: the task's own.
     """
 
     child: str
@@ -47,19 +52,70 @@ class Handed:
     expires_in: int
     max_depth: int
     reference: Reference
-    generation: int = 0
+    generation: object = 0
+    holder: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What `remit.delegate` was asked for."""
+        return {
+            "agent": self.agent,
+            "actions": list(self.scope.actions),
+            "spaces": list(self.scope.spaces),
+            "budget": self.scope.budget,
+            "expires_in": self.expires_in,
+            "max_depth": self.max_depth,
+        }
 
 
 HANDED: ContextVar[tuple[Handed, Terms | None] | None] = ContextVar("remit_handed", default=None)
 """What the child that is being started is given; set by `remit.temporal.workflow`."""
 
 
+class Claim:
+    """What one child acts under; asked for anew when its parent goes on under another delegation.
+
+    Args:
+        holder: Whose chain it is under.
+        request: The activity that makes or allows it, and its arguments.
+        handed: What was handed over before; None: ask.
+    """
+
+    def __init__(
+        self, task: GovernedTask, holder: Holder, request: tuple[Any, ...], *, handed: Handed | None = None
+    ) -> None:
+        self.holder = holder
+        self.agent = handed.agent if handed else ""
+        self._task = task
+        self._request = request
+        self._reference = handed.reference if handed else None
+        self._generation = handed.generation if handed else None
+
+    async def current(self) -> Reference:
+        """Return the chain the child acts under now.
+
+        Raises:
+            ApplicationError: The refusal, with its code.
+        """
+        if self._reference is not None and self._generation == self.holder.gate.generation:
+            return self._reference
+        answer, under = await asked(self._task, self.holder, *self._request)
+        generation = self.holder.gate.generation
+        if "delegation" not in answer:  # shared: allowed anew each time, for only then is it known to be
+            return under
+        self.agent = answer.get("agent") or self.agent
+        self._reference, self._generation = Reference(answer["delegation"], answer["digest"]), generation
+        return self._reference
+
+
 class Children:
     """The children of one run."""
 
     def __init__(self, task: GovernedTask) -> None:
+        self.acting = Acting(task, moved=self._moved)
         self._task = task
-        self._live: dict[str, tuple[workflow.ChildWorkflowHandle[Any, Any], Handed | None]] = {}
+        self._mapped: bool | None = None
+        self._live: dict[str, tuple[workflow.ChildWorkflowHandle[Any, Any], Claim]] = {}
         self._errands: dict[asyncio.Task[None], None] = {}
         task.nudge, task.move = self._nudge, self._move
 
@@ -69,45 +125,35 @@ class Children:
         Raises:
             ApplicationError: The refusal, with its code.
         """
-        answer = await self._ask(
-            names.DELEGATE,
-            child,
-            {
-                "agent": agent,
-                "actions": list(scope.actions),
-                "spaces": list(scope.spaces),
-                "budget": scope.budget,
-                "expires_in": expires_in,
-                "max_depth": max_depth,
-            },
-        )
-        reference = Reference(answer["delegation"], answer["digest"])
-        return Handed(child, agent, scope, expires_in, max_depth, reference, self._task.gate.generation)
+        holder = self.acting.holder
+        wanted = Handed(child, agent, scope, expires_in, max_depth, holder.chain)
+        answer, _ = await asked(self._task, holder, names.DELEGATE, child, wanted.terms)
+        made = Reference(answer["delegation"], answer["digest"])
+        return replace(wanted, reference=made, generation=holder.gate.generation, holder=holder)
 
-    async def current(self, handed: Handed) -> Handed:
-        """Return what was handed, made again if the task goes on under another delegation since."""
-        if handed.generation == self._task.gate.generation:
-            return handed
-        return await self.delegate(
-            child=handed.child,
-            agent=handed.agent,
-            scope=handed.scope,
-            expires_in=handed.expires_in,
-            max_depth=handed.max_depth,
-        )
+    def claim(self, child: str, kind: str, *, handed: Handed | None) -> Claim:
+        """Return what a child of this workflow type is to act under.
 
-    async def allow(self, child: str) -> Reference:
-        """Let a child use the task's own delegation.
-
-        Raises:
-            ApplicationError: The refusal, with its code.
+        Args:
+            handed: What the workflow's code handed it; None: what the mapping says, and without one the parent's own.
         """
-        await self._ask(names.ALLOW, child)
-        return self._task.chain
+        if handed is not None:
+            return Claim(self._task, handed.holder or self._task, (names.DELEGATE, child, handed.terms), handed=handed)
+        holder = self.acting.holder
+        if self._by_mapping():
+            return Claim(self._task, holder, (names.HAND, child, names.CHILDREN, kind))
+        return Claim(self._task, holder, (names.ALLOW, child))
 
-    def add(self, handle: workflow.ChildWorkflowHandle[Any, Any], handed: Handed | None) -> None:
+    def _by_mapping(self) -> bool:
+        """Tell whether the mapping says what children are handed; for a run that was under way before, it does not."""
+        if self._mapped is None:
+            here = self._task.facts.mapping is not None or workflow.unsafe.is_replaying()
+            self._mapped = here and workflow.patched(_MAPPED)
+        return self._mapped
+
+    def add(self, handle: workflow.ChildWorkflowHandle[Any, Any], claim: Claim) -> None:
         """Take in a child that was started."""
-        self._live[handle.id] = (handle, handed)
+        self._live[handle.id] = (handle, claim)
         self._task.view.children.append(handle.id)
         # Called before the workflow's code hears how the child ended: nobody else has had the handle yet.
         handle.add_done_callback(lambda _: self._ended(handle))
@@ -135,17 +181,18 @@ class Children:
             self._run(self._signal(handle, names.NOTICE, ()))
 
     def _move(self) -> None:
-        for handle, handed in list(self._live.values()):
-            self._run(self._hand_anew(handle, handed))
+        for handle, claim in list(self._live.values()):
+            self._run(self._hand_anew(handle, claim))
 
-    async def _hand_anew(self, handle: workflow.ChildWorkflowHandle[Any, Any], handed: Handed | None) -> None:
+    def _moved(self, holder: Holder) -> None:
+        for handle, claim in list(self._live.values()):
+            under = claim.holder
+            if under is holder or (isinstance(under, Agent) and under.rests_on(holder)):
+                self._run(self._hand_anew(handle, claim))
+
+    async def _hand_anew(self, handle: workflow.ChildWorkflowHandle[Any, Any], claim: Claim) -> None:
         try:
-            if handed is None:
-                fresh = await self.allow(handle.id)
-            else:
-                handed = await self.current(handed)
-                self._live[handle.id] = (handle, handed)
-                fresh = handed.reference
+            fresh = await claim.current()
         except ApplicationError as error:
             workflow.logger.warning("child %s goes on waiting: %s", handle.id, error.message)
             return
@@ -156,25 +203,6 @@ class Children:
     ) -> None:
         if not handle.done():
             await handle.signal(name, args=arguments)
-
-    async def _ask(self, activity: str, *arguments: Any) -> Mapping[str, Any]:
-        """Ask for something under the task's own chain; while the chain is not live, wait at the gate."""
-        task = self._task
-        while True:
-            await task.gate.passed()
-            chain, first_run = task.chain, workflow.info().first_execution_run_id
-            answer: Mapping[str, Any] = await task.ask(
-                activity, first_run, [chain.delegation, chain.digest], *arguments
-            )
-            if answer["accepted"] and chain == task.chain:
-                return answer
-            if answer["accepted"]:
-                continue  # made under a delegation the task does not use any more
-            if answer["remit"] != "NotLive":
-                raise ApplicationError(answer["message"], {**answer}, type=answer["code"], non_retryable=True)
-            await task.looked()
-            if task.gate.open:
-                await workflow.sleep(1)
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         async def quietly() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from temporalio import workflow
 
+from remit.delegation import Reference
 from remit.errors import Rejected, RemitError
 from remit.temporal._failure import to_application_error
 
@@ -37,7 +38,8 @@ _UNREADABLE = ""
 _IN_TURN = "remit-requests-wait-in-turn"
 _UNREADABLE_IS_TOLD = "remit-tells-of-unreadable-decisions"
 
-Admit = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+Admit = Callable[[str, Mapping[str, Any], "Asker | None"], Awaitable[Mapping[str, Any]]]
+"""From a decision, a request and who asked, if not the task's own agent, to the authority's answer."""
 Answer = Mapping[str, Any]
 
 
@@ -47,13 +49,23 @@ class TimedOut(RemitError):
     default_code = "approval.timeout"
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Another agent that acts in the task: its chain and its SPIFFE ID."""
+
+    chain: Reference
+    agent: str
+
+
 @dataclass(slots=True)
 class Request:
-    """One step that waits; `facts` is what the authority asked for, `approved` the yes of each person so far."""
+    """One step that waits; `facts` is what the authority asked for, `approved` the yes of each person so far, `asker`
+    who asks if not the task's own agent."""
 
     facts: Mapping[str, Any]
     since: float
     approved: dict[str, str]
+    asker: Asker | None = None
     rejected: Answer | None = None
     news: bool = False
     answered: bool = False
@@ -93,6 +105,7 @@ class Desk:
                 "refused": list(request.facts.get("refused") or ()),
                 "approved": len(request.approved),
                 "since": _iso(request.since),
+                **_of(request.asker),
             }
             for request in self.waiting.values()
         ]
@@ -105,7 +118,12 @@ class Desk:
         )
 
     async def decided(
-        self, facts: Mapping[str, Any], *, given: Mapping[str, str], void: Callable[[], bool]
+        self,
+        facts: Mapping[str, Any],
+        *,
+        given: Mapping[str, str],
+        void: Callable[[], bool],
+        asker: Asker | None = None,
     ) -> dict[str, str]:
         """Wait until people decided a request.
 
@@ -113,6 +131,7 @@ class Desk:
             facts: The authority's request.
             given: Approvals the step already has, by approver.
             void: Tells that the request is void: the task halted or goes on under another delegation.
+            asker: Who asks, if not the task's own agent.
 
         Returns:
             The step's approvals, old and new; the old ones alone when the request became void.
@@ -126,7 +145,7 @@ class Desk:
             return dict(given)
         since = self._since.setdefault(name, workflow.time())
         _bound(self._since)
-        request = self.waiting[name] = Request(facts, since, dict(given))
+        request = self.waiting[name] = Request(facts, since, dict(given), asker)
         self._changed()
         wait = facts.get("wait")
         left = None if wait is None else max(0.001, since + float(wait) - workflow.time())
@@ -240,7 +259,7 @@ class Desk:
             if self._strays > _STRAYS:
                 return _stray()
         facts = request.facts if request else {"request": name[:64], "binding": "", "approvers": []}
-        answer = await self._admit(token, facts)
+        answer = await self._admit(token, facts, request.asker if request else None)
         if self.waiting.get(name) is not request or request is None:
             answer = _stray()
         elif answer.get("accepted") and answer.get("decision") == "reject":
@@ -253,6 +272,10 @@ class Desk:
         self._judged[digest] = answer
         _bound(self._judged)
         return answer
+
+
+def _of(asker: Asker | None) -> dict[str, str]:
+    return {} if asker is None else {"delegation": asker.chain.delegation, "agent": asker.agent}
 
 
 def _request_of(token: str) -> str | None:

@@ -16,7 +16,8 @@ from temporalio import activity
 
 from remit.chain import Chain
 from remit.delegation import Reference, Scope
-from remit.errors import Held, NotLive, RemitError
+from remit.errors import Denied, Held, NotLive, RemitError
+from remit.mapping import Handover, Mapping
 from remit.standing import Standpoint
 from remit.statements import Status
 from remit.temporal import _names as names
@@ -33,17 +34,24 @@ _WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
 
 
 class Internal:
-    """The local activities of one worker."""
+    """The local activities of one worker.
 
-    def __init__(self, authority: Authority, presenter: Presenter, *, runs: Runs) -> None:
+    Args:
+        mapping: Says what other agents and children are handed; None: nothing.
+    """
+
+    def __init__(
+        self, authority: Authority, presenter: Presenter, *, runs: Runs, mapping: Mapping | None = None
+    ) -> None:
         self._authority = authority
         self._presenter = presenter
         self._runs = runs
+        self._mapping = mapping
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What to register."""
-        return [self.status, self.admit, self.adopt, self.allow, self.delegate, self.seal, self.inline]
+        return [self.status, self.admit, self.adopt, self.allow, self.delegate, self.hand, self.seal, self.inline]
 
     @activity.defn(name=names.STATUS)
     async def status(self, delegation: str, digest: str) -> Answer:
@@ -95,17 +103,9 @@ class Internal:
     @activity.defn(name=names.ALLOW)
     async def allow(self, first_run: str, chain: list[str], child: str) -> Answer:
         """Let a child use this execution's delegation."""
-        info = activity.info()
 
         async def ask() -> Answer:
-            await self._require(info, first_run)
-            await self._authority.delegating.allow(
-                Reference(*chain),
-                namespace=info.namespace,
-                task=info.workflow_id or "",
-                first_run=first_run,
-                child=child,
-            )
+            await self._allow(first_run, Reference(*chain), child)
             return {"accepted": True}
 
         return await _answer(ask())
@@ -113,24 +113,45 @@ class Internal:
     @activity.defn(name=names.DELEGATE)
     async def delegate(self, first_run: str, parent: list[str], child: str, wanted: dict[str, Any]) -> Answer:
         """Make the next link, signed by the agent this execution acts as."""
+        scope = Scope(tuple(wanted["actions"]), tuple(wanted["spaces"]), wanted["budget"])
+
+        async def ask() -> Answer:
+            return await self._made(
+                first_run,
+                Reference(*parent),
+                child,
+                agent=wanted["agent"],
+                scope=scope,
+                expires_in=wanted["expires_in"],
+                max_depth=wanted["max_depth"],
+            )
+
+        return await _answer(ask())
+
+    @activity.defn(name=names.HAND)
+    async def hand(self, first_run: str, parent: list[str], child: str, kind: str, name: str) -> Answer:
+        """Hand on what the mapping says: a link for `child`, or the same delegation.
+
+        Args:
+            kind: ``agents`` or ``children``. name: A framework's agent, or a workflow type.
+        """
         info, reference = activity.info(), Reference(*parent)
 
         async def ask() -> Answer:
-            await self._require(info, first_run)
-            chain, _ = await self._authority.describe(reference)
-            made = await self._authority.delegating.delegate(
-                parent=reference,
-                agent=wanted["agent"],
-                scope=Scope(tuple(wanted["actions"]), tuple(wanted["spaces"]), wanted["budget"]),
-                expires_in=wanted["expires_in"],
-                max_depth=wanted["max_depth"],
-                namespace=info.namespace,
-                task=info.workflow_id or "",
-                first_run=first_run,
-                child=child,
-                signer=await self._presenter.signer(chain.agent),
-            )
-            return {"accepted": True, "delegation": made.delegation, "digest": made.digest}
+            found = _handover(self._mapping, kind, name)
+            if found.agent is not None:
+                return await self._made(
+                    first_run,
+                    reference,
+                    child,
+                    agent=found.agent,
+                    scope=found.scope,
+                    expires_in=found.expires_in,
+                    max_depth=found.max_depth,
+                )
+            if child != info.workflow_id:
+                await self._allow(first_run, reference, child)
+            return {"accepted": True, "share": True}
 
         return await _answer(ask())
 
@@ -149,8 +170,60 @@ class Internal:
     async def inline(self, tool: str, arguments: dict[str, Any]) -> None:
         """Do nothing: that this ran is the decision about a call that runs inside the workflow."""
 
+    async def _allow(self, first_run: str, reference: Reference, child: str) -> None:
+        info = activity.info()
+        await self._require(info, first_run)
+        await self._authority.delegating.allow(
+            reference, namespace=info.namespace, task=info.workflow_id or "", first_run=first_run, child=child
+        )
+
+    async def _made(
+        self,
+        first_run: str,
+        reference: Reference,
+        child: str,
+        *,
+        agent: str,
+        scope: Scope,
+        expires_in: int,
+        max_depth: int,
+    ) -> Answer:
+        info = activity.info()
+        await self._require(info, first_run)
+        chain, _ = await self._authority.describe(reference)
+        made = await self._authority.delegating.delegate(
+            parent=reference,
+            agent=agent,
+            scope=scope,
+            expires_in=expires_in,
+            max_depth=max_depth,
+            namespace=info.namespace,
+            task=info.workflow_id or "",
+            first_run=first_run,
+            child=child,
+            signer=await self._presenter.signer(chain.agent),
+        )
+        return {"accepted": True, "agent": agent, "delegation": made.delegation, "digest": made.digest}
+
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)
+
+
+def _handover(mapping: Mapping | None, kind: str, name: str) -> Handover:
+    found = None if mapping is None else mapping.agent(name) if kind == names.AGENTS else mapping.child(name)
+    if found is not None:
+        return found
+    if kind == names.AGENTS:
+        raise Denied(
+            f"the agent {name!r} is not mapped, so nothing can be handed to it",
+            code="agent.unmapped",
+            next_action=f'Say in the mapping what it gets, under [agents."{name}"].',
+        )
+    raise Denied(
+        f"the child workflow {name!r} is not mapped, so nothing can be handed to it",
+        code="child.unmapped",
+        next_action=f'Say in the mapping what it gets, under [children."{name}"], or list the type as ungoverned.',
+    )
 
 
 async def _within(seconds: float, ask: Callable[[], Awaitable[_T]]) -> _T:

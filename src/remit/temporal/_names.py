@@ -22,10 +22,13 @@ ADMIT = "remit.admit"
 ADOPT = "remit.adopt"
 ALLOW = "remit.allow"
 DELEGATE = "remit.delegate"
+HAND = "remit.hand"
+AGENTS, CHILDREN = "agents", "children"
+"""What `HAND` looks up in the mapping."""
 SEAL = "remit.seal"
 INLINE = "remit.inline"
 """Decides a tool call that runs inside the workflow; a step like any other, and does nothing itself."""
-INTERNAL = frozenset({STATUS, ADMIT, ADOPT, ALLOW, DELEGATE, SEAL})
+INTERNAL = frozenset({STATUS, ADMIT, ADOPT, ALLOW, DELEGATE, HAND, SEAL})
 """Local activities of the plugin itself."""
 OWN = INTERNAL | {INLINE}
 """Everything it registers."""

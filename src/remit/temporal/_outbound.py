@@ -29,6 +29,7 @@ from remit.delegation import Reference
 from remit.principals import Principal
 from remit.temporal import _header as header
 from remit.temporal import _names as names
+from remit.temporal._acting import Holder
 from remit.temporal._attributes import with_attributes
 from remit.temporal._calls import Calls
 from remit.temporal._children import HANDED, Children
@@ -79,24 +80,24 @@ class Outbound(WorkflowOutboundInterceptor):
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         """Start a child with a chain of its own, or with its parent's."""
-        task = self._task
+        task, holder = self._task, self._children.acting.holder
         if task.reference is None:
             return await self.next.start_child_workflow(input)
         if not task.facts.governs(input.workflow):
-            if not task.gate.open and workflow.patched(_CHILDREN_WAIT):
-                await task.gate.passed()
+            if not holder.gate.open and workflow.patched(_CHILDREN_WAIT):
+                await holder.gate.passed()
             return await self.next.start_child_workflow(input)
         given, terms = HANDED.get() or (None, None)
         handed = given if given is not None and given.child == input.id else None
         if given is not None and handed is None:
             _refuse("delegation.other-task", f"this delegation was made for {given.child!r}, not for {input.id!r}")
+        claim = self._children.claim(input.id, input.workflow, handed=handed)
         while True:
-            await task.gate.passed()
-            handed = handed and await self._children.current(handed)
-            reference = handed.reference if handed else await self._children.allow(input.id)
-            if task.gate.open:
+            await claim.holder.gate.passed()
+            reference = await claim.current()
+            if claim.holder.gate.open:
                 break
-        agent = handed.agent if handed else ""
+        agent = claim.agent or claim.holder.agent
         handle = await self.next.start_child_workflow(
             replace(
                 input,
@@ -105,11 +106,11 @@ class Outbound(WorkflowOutboundInterceptor):
                     header.KEY: header.write(header.Mark(reference)),
                     header.TERMS: header.write_terms(terms or task.gate.terms),
                 },
-                search_attributes=self._attributes(input.search_attributes, reference, agent),
-                static_summary=input.static_summary or self._summary(input.workflow, agent or ""),
+                search_attributes=self._attributes(input.search_attributes, claim.holder, reference, agent),
+                static_summary=input.static_summary or self._summary(input.workflow, agent),
             )
         )
-        self._children.add(handle, handed)
+        self._children.add(handle, claim)
         return handle
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
@@ -123,7 +124,7 @@ class Outbound(WorkflowOutboundInterceptor):
                 header.KEY: header.write(header.Mark(task.chain, step=task.steps)),
                 header.TERMS: header.write_terms(task.gate.terms),
             }
-            attributes = input.search_attributes and self._attributes(input.search_attributes, task.chain, "")
+            attributes = input.search_attributes and self._attributes(input.search_attributes, task, task.chain, "")
             input = replace(input, headers=headers, search_attributes=attributes)
         self.next.continue_as_new(input)
 
@@ -171,23 +172,25 @@ class Outbound(WorkflowOutboundInterceptor):
         *,
         told: Told | None = None,
     ) -> asyncio.Task[Any]:
-        task = self._task
+        task, holder = self._task, self._children.acting.holder
         task.steps += 1
         number, view = task.steps, self._described(task.steps, input.activity, input.args)
+        view.agent = holder.agent
         task.view.steps.append(view)
         first_run = workflow.info().first_execution_run_id
 
         def schedule(approvals: tuple[str, ...]) -> asyncio.Task[Any]:
             headers: dict[str, Payload] = {
                 **input.headers,
-                header.KEY: header.write(header.Mark(task.chain, first_run, number)),
+                header.KEY: header.write(header.Mark(holder.chain, first_run, number)),
             }
             if approvals:
                 headers[header.APPROVALS] = header.write_approvals(approvals)
-            summary = input.summary or self._summary(f"{view.tool} {view.resource}".strip(), "")
+            summary = input.summary or self._summary(f"{view.tool} {view.resource}".strip(), holder.agent)
             return start(replace(wire, headers=headers, summary=summary))
 
-        return Step(task, schedule, view=view, cancellation=input.cancellation_type, told=told).start()
+        cancellation = input.cancellation_type
+        return Step(task, schedule, view=view, cancellation=cancellation, told=told, holder=holder).start()
 
     def _aside(
         self, input: _AnyActivity, start: Callable[[_AnyActivity], workflow.ActivityHandle[Any]]
@@ -198,6 +201,7 @@ class Outbound(WorkflowOutboundInterceptor):
             lambda _: start(input),
             view=StepView(0, input.activity),
             cancellation=input.cancellation_type,
+            holder=self._children.acting.holder,
         )
         return cast("workflow.ActivityHandle[Any]", step.start())
 
@@ -213,18 +217,22 @@ class Outbound(WorkflowOutboundInterceptor):
         return " · ".join(filter(None, (what[:_LONGEST_SUMMARY], self._task.view.acting_with(agent))))
 
     def _attributes(
-        self, given: TypedSearchAttributes | SearchAttributes | None, reference: Reference, agent: str
+        self,
+        given: TypedSearchAttributes | SearchAttributes | None,
+        holder: Holder,
+        reference: Reference,
+        agent: str,
     ) -> TypedSearchAttributes | SearchAttributes | None:
         """Return a child's search attributes: what its workflow asked for, and ours."""
         view = self._task.view
         if not self._task.searchable:
             return given
-        ids = self._task.chain_ids
-        holder = Principal(Principal.parse(view.root).trust_domain, "agent", agent).spiffe_id if agent else view.agent
+        ids = holder.chain_ids
+        acts_as = Principal(Principal.parse(view.root).trust_domain, "agent", agent).spiffe_id if agent else view.agent
         return with_attributes(
             given,
             root=view.root,
-            agent=holder,
+            agent=acts_as,
             delegations=ids if reference.delegation in ids else [*ids, reference.delegation],
         )
 

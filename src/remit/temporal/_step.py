@@ -20,6 +20,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
 from remit.errors import RemitError
+from remit.temporal._acting import Agent, Holder
+from remit.temporal._desk import Asker
 from remit.temporal._failure import facts_of, was_cancelled, was_cut_off
 from remit.temporal._header import MAX_APPROVALS
 from remit.temporal._settled import settled
@@ -46,6 +48,7 @@ class Step:
         view: What is shown of it.
         cancellation: How the workflow wants its own cancellation of it handled.
         told: Makes of a refusal's facts the result by which a model reads it.
+        holder: Whoever it is a step of; None: the task's own agent.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Step:
         view: StepView,
         cancellation: workflow.ActivityCancellationType,
         told: Told | None = None,
+        holder: Holder | None = None,
     ) -> None:
+        self.holder: Holder = holder or task
         self._task = task
         self._schedule = schedule
         self._view = view
@@ -64,7 +69,7 @@ class Step:
         self._told = told
         self._tells = False
         self._approvals: dict[str, str] = {}
-        self._generation = task.gate.generation
+        self._generation = self.holder.gate.generation
         self._inner: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._given_up = False
@@ -72,7 +77,7 @@ class Step:
 
     def start(self) -> asyncio.Task[Any]:
         """Schedule it, if the gate is open, and return the handle the workflow awaits."""
-        if self._task.gate.open:
+        if self.holder.gate.open:
             self._begin()
         inner, handle = self._inner, asyncio.create_task(self._drive())
 
@@ -93,7 +98,7 @@ class Step:
             self._inner.cancel()
 
     def _begin(self) -> None:
-        gate = self._task.gate
+        gate = self.holder.gate
         if self._generation != gate.generation:
             self._generation = gate.generation
             self._approvals.clear()  # they were given for the old delegation
@@ -108,7 +113,7 @@ class Step:
         try:
             while True:
                 if self._inner is None:
-                    await self._task.gate.passed()
+                    await self.holder.gate.passed()
                     self._begin()
                 try:
                     result = await self._finished()
@@ -154,7 +159,7 @@ class Step:
 
     async def _again(self, error: FailureError) -> None:
         """Return when the step is to be scheduled anew; raise when it is over."""
-        gate = self._task.gate
+        gate = self.holder.gate
         kind, facts = facts_of(error)
         if self._given_up:
             raise error
@@ -164,7 +169,7 @@ class Step:
             self._tells = False
         elif kind == "NotLive":
             self._view.state = "stopped"
-            await self._task.looked()
+            await self.holder.looked()
             if gate.open:  # reinstated meanwhile, or the registry's readers disagree for a moment
                 await self._pause()
         elif kind == "Held":
@@ -177,12 +182,13 @@ class Step:
         return was_cut_off(error) and workflow.patched(_CUT_OFF_IS_TRIED)
 
     async def _decided(self, request: Mapping[str, Any]) -> None:
-        gate, generation = self._task.gate, self._task.gate.generation
+        gate, generation = self.holder.gate, self.holder.gate.generation
         self._view.wait_for(request)
         self._approvals = await self._task.desk.decided(
             request,
             given=self._approvals,
             void=lambda: gate.halted is not None or gate.generation != generation,
+            asker=Asker(self.holder.chain, self.holder.spiffe_id) if isinstance(self.holder, Agent) else None,
         )
 
     async def _pause(self) -> None:

@@ -23,7 +23,7 @@ from remit.delegation import Reference
 from remit.errors import InvalidDocument
 from remit.temporal import _header as header
 from remit.temporal import _names as names
-from remit.temporal._desk import Desk
+from remit.temporal._desk import Asker, Desk
 from remit.temporal._gate import Gate
 from remit.temporal._parts import Facts
 from remit.temporal._view import View
@@ -33,11 +33,41 @@ Answer = Mapping[str, Any]
 _MOST_RESUMES = 8
 
 
+_MOST_LISTED = 16
+"""Most delegations of others in the search attributes: Temporal takes 2 KB of them."""
+
+
 class Interruptible(Protocol):
     """Something that runs and can be told to stop."""
 
+    @property
+    def holder(self) -> Any:
+        """Whoever it is a step of."""
+
     def interrupt(self) -> None:
         """Stop; it begins again once the gate is open."""
+
+
+class Other(Protocol):
+    """Another agent that acts in the task; see `remit.temporal._acting`."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may start something, or something of it runs or waits."""
+
+    @property
+    def stopped(self) -> Mapping[str, Any] | None:
+        """Why what it started waits; None while nothing does."""
+
+    @property
+    def listed(self) -> list[str]:
+        """Under what somebody who stops it finds the task."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return its entry in the task's view."""
+
+    async def look(self) -> None:
+        """Read its standing."""
 
 
 class GovernedTask:
@@ -67,6 +97,7 @@ class GovernedTask:
         self._resumes: deque[tuple[Reference, asyncio.Future[Answer] | None]] = deque()
         self._closed = ""
         self.searchable = False
+        self.others: list[Other] = []
         self._attributes: dict[str, Any] = {}
 
     @property
@@ -80,6 +111,11 @@ class GovernedTask:
         if self.reference is None:
             raise InvalidDocument("this workflow was started without a delegation", code="delegation.missing")
         return self.reference
+
+    @property
+    def agent(self) -> str:
+        """Empty: the task's own agent."""
+        return ""
 
     @property
     def chain_ids(self) -> list[str]:
@@ -191,6 +227,9 @@ class GovernedTask:
         else:
             self.view.delegation = self.reference.delegation
             self.view.state = self.state
+            self.view.others = [one.shown() for one in self._acting]
+            if self.gate.open:
+                self.view.stopped = next((one.stopped for one in self._acting if one.stopped), None)
         self.view.waiting = self.desk.shown()
         return self.view
 
@@ -201,7 +240,7 @@ class GovernedTask:
             return self._closed
         if self.gate.halted is not None:
             return "halted"
-        if not self.gate.open:
+        if not self.gate.open or any(one.stopped for one in self._acting):
             return "suspended"
         return "waiting-approval" if self.desk.waiting else "running"
 
@@ -209,11 +248,21 @@ class GovernedTask:
         wanted: list[SearchAttributeUpdate[Any]] = [names.STATE.value_set(self.state)]
         if self.view.root:
             wanted += [names.ROOT.value_set(self.view.root), names.AGENT.value_set(self.view.agent)]
-            wanted += [names.DELEGATIONS.value_set(self.chain_ids)]
+            wanted += [names.DELEGATIONS.value_set(self._listed())]
         changed = [one for one in wanted if self._attributes.get(one.key.name) != one.value]
         if changed:
             self._attributes |= {one.key.name: one.value for one in changed}
             workflow.upsert_search_attributes(changed)
+
+    @property
+    def _acting(self) -> list[Other]:
+        return [one for one in self.others if one.acts]
+
+    def _listed(self) -> list[str]:
+        """Return under what a stop finds the task; its own delegation stands last."""
+        *above, own = self.chain_ids
+        others = [jti for one in self._acting for jti in one.listed]
+        return [*above, *others[-_MOST_LISTED:], own]
 
     async def _attend(self) -> None:
         while self.gate.halted is None:
@@ -233,14 +282,16 @@ class GovernedTask:
     async def _look(self) -> None:
         ticket, asked = self._wanted, self.chain
         standing = await self.ask(names.STATUS, asked.delegation, asked.digest)
+        if asked == self.reference:
+            self.view.adopt(standing)
+            self.gate.apply(standing)
+            told = {name: standing.get(name) for name in ("status", "subject", "message")}
+            self.view.stopped = None if self.gate.open else {**told, **self.gate.waiting}
+            for one in self._acting:
+                await one.look()
         self._looked = ticket
-        if asked != self.reference:
-            return
-        self.view.adopt(standing)
-        self.gate.apply(standing)
-        told = {name: standing.get(name) for name in ("status", "subject", "message")}
-        self.view.stopped = None if self.gate.open else {**told, **self.gate.waiting}
-        self.publish()
+        if asked == self.reference:
+            self.publish()
 
     async def _adopt(self, fresh: Reference, reply: asyncio.Future[Answer] | None) -> None:
         info, old = workflow.info(), self.chain
@@ -259,8 +310,9 @@ class GovernedTask:
         if reply is not None and not reply.done():
             reply.set_result(answer)
 
-    async def _admit(self, token: str, request: Mapping[str, Any]) -> Answer:
-        answer: Answer = await self.ask(names.ADMIT, token, dict(request), [self.chain.delegation, self.chain.digest])
+    async def _admit(self, token: str, request: Mapping[str, Any], asker: Asker | None) -> Answer:
+        chain = asker.chain if asker else self.chain
+        answer: Answer = await self.ask(names.ADMIT, token, dict(request), [chain.delegation, chain.digest])
         return answer
 
     def _stop(self) -> None:

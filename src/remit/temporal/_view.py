@@ -39,6 +39,8 @@ class StepView:
     state: str = "running"
     code: str = ""
     policies: list[str] = field(default_factory=list)
+    agent: str = ""
+    """Name of the agent it is a step of, if not the task's own."""
 
     def begin(self) -> None:
         """It was scheduled."""
@@ -56,6 +58,11 @@ class StepView:
         self.policies = _texts(facts.get("policies"))
 
     @property
+    def called(self) -> str:
+        """The tool, and by whom, if not by the task's own agent."""
+        return f"{self.tool} by {self.agent}" if self.agent else self.tool
+
+    @property
     def verdict(self) -> str:
         """What was decided, and by which policies, as far as the workflow knows: a tool ran only if permitted."""
         return "permit" if self.state == "done" else " ".join([self.code, *self.policies]).strip()
@@ -69,7 +76,7 @@ class StepView:
             "resource": self.resource,
             "state": self.state,
             "attempts": [],
-        }
+        } | ({"agent": self.agent} if self.agent else {})
         return entry | ({"code": self.code, "policies": self.policies} if self.code else {})
 
 
@@ -88,6 +95,8 @@ class View:
     steps: deque[StepView] = field(default_factory=lambda: deque(maxlen=KEPT_STEPS))
     waiting: list[Mapping[str, Any]] = field(default_factory=list)
     children: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_CHILDREN))
+    others: list[dict[str, Any]] = field(default_factory=list)
+    """Other agents that act in the task now: ``{"agent", "delegation", "status"}``."""
     stopped: Mapping[str, Any] | None = None
     result: Any = None
     error: Mapping[str, Any] | None = None
@@ -127,7 +136,7 @@ class View:
             "children": list(self.children),
             "result": self.result,
             "error": dict(self.error) if self.error else None,
-        }
+        } | ({"others": self.others} if self.others else {})
 
     def to_markdown(self) -> str:
         """Return the current details of the Temporal UI."""
@@ -152,10 +161,13 @@ class View:
                 f"| `{link['delegation']}` |"
                 for link in self.chain
             ]
+        if self.others:
+            lines += ["", "| acts in it | status | delegation |", "|---|---|---|"]
+            lines += [f"| {_name(one['agent'])} | {one['status']} | `{one['delegation']}` |" for one in self.others]
         if self.steps:
             lines += ["", "| step | tool | resource | state | verdict |", "|---|---|---|---|---|"]
             lines += [
-                f"| {step.n} | {_text(step.tool)} | {_text(step.resource)} | {step.state} | {_text(step.verdict)} |"
+                f"| {step.n} | {_text(step.called)} | {_text(step.resource)} | {step.state} | {_text(step.verdict)} |"
                 for step in list(self.steps)[-10:]
             ]
         return "\n".join(lines)

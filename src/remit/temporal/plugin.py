@@ -116,7 +116,7 @@ class RemitPlugin(SimplePlugin):
         activities = list(config.get("activities") or [])
         facts, runs = self._facts(activities), Runs(config["client"])
         check(config, facts)
-        config["activities"] = [*activities, *Internal(*self._parts, runs=runs).activities]
+        config["activities"] = [*activities, *Internal(*self._parts, runs=runs, mapping=facts.mapping).activities]
         governing = Governing(facts, self._parts, runs=runs, watch=self._watch)
         config["interceptors"] = [governing, *self._besides(), *present]
         # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.

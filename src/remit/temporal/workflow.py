@@ -1,4 +1,4 @@
-"""What workflow code may ask of Remit: who it acts for, and handing something narrower to a child.
+"""What workflow code may ask of Remit: who it acts for, and handing something narrower to others.
 
     from remit.temporal import workflow as remit
 
@@ -6,13 +6,19 @@
                                   spaces=["flights"], budget=10, expires_in=timedelta(hours=1))
     await remit.execute_child("AgentTask", task, handed=handed)
 
-- A child started without a delegation of its own shares its parent's; nothing has to be done for that.
+    async with remit.acting_as("Report writer"):      # an agent of the mapping, in this same execution
+        await workflow.execute_activity("report.publish", ...)
+
+- A child started without a delegation of its own shares its parent's, or gets what the mapping says; nothing has to be
+  done for that.
+- Another agent in the same execution never holds more than whoever handed over to it.
 - Only pure code and Temporal are imported here, so workflows may import it inside the sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -21,13 +27,26 @@ from temporalio import workflow
 
 from remit.delegation import MAX_LINKS, Reference, Scope
 from remit.errors import Denied
+from remit.mapping import Handover
 from remit.temporal import _names as names
+from remit.temporal._acting import Agent
 from remit.temporal._children import HANDED, Handed
 from remit.temporal._failure import to_application_error
 from remit.temporal._handlers import Handlers
 from remit.temporal._header import Terms
 
-__all__ = ["Current", "Handed", "current", "delegate", "execute_child", "governed", "start_child"]
+__all__ = [
+    "Current",
+    "Handed",
+    "Handover",
+    "acting_as",
+    "current",
+    "delegate",
+    "execute_child",
+    "governed",
+    "hand_over",
+    "start_child",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +55,7 @@ class Current:
 
     Args:
         reference: The chain it acts under now.
-        root, agent: SPIFFE IDs of the human at the head and of the agent it acts as.
+        root, agent: SPIFFE IDs of the human at the head and of the agent that acts now.
         purpose: The delegation's purpose.
         state: One of the words of `remit show`.
         steps: Steps made so far, by all runs.
@@ -62,9 +81,47 @@ def current() -> Current:
     Raises:
         ApplicationError: ``delegation.missing`` in a workflow that has none.
     """
-    task = _required().task
+    found = _required()
+    task, holder = found.task, found.children.acting.holder
     view = task.view
-    return Current(task.chain, view.root, view.agent, view.purpose, task.state, task.steps)
+    agent = holder.spiffe_id if isinstance(holder, Agent) else view.agent
+    return Current(holder.chain, view.root, agent, view.purpose, task.state, task.steps)
+
+
+@asynccontextmanager
+async def acting_as(agent: str | Handover | None = None) -> AsyncIterator[None]:
+    """Have another agent act inside the block, under a delegation of its own, narrower than what holds outside.
+
+    What is started inside, children too, is started by that agent. Blocks nest. `hand_over` inside lasts to its end.
+
+    Args:
+        agent: Its name in the mapping, or what it is handed; None: whoever acts outside, as a block for `hand_over`.
+
+    Raises:
+        ApplicationError: ``agent.unmapped``, ``delegation.denied`` or another refusal; nothing inside runs.
+    """
+    acting = _required().children.acting
+    outer = acting.holder
+    holder = outer if agent is None else await acting.found(outer, agent)
+    with acting.within(holder):
+        yield
+
+
+async def hand_over(agent: str | Handover | None) -> None:
+    """Have another agent act from now on, to the end of the innermost `acting_as` block, else of the run.
+
+    Its delegation is made under that of whoever acts outside the block, or the task's own: who acted until now hands
+    on the work, and no authority. It holds for everything in the block, in whatever task of the event loop.
+
+    Args:
+        agent: Its name in the mapping, or what it is handed; None: whoever acted when the block began.
+
+    Raises:
+        ApplicationError: ``agent.unmapped``, ``delegation.denied`` or another refusal; who acts is as before.
+    """
+    acting = _required().children.acting
+    scope = acting.scope
+    acting.hand_over(scope, scope.first if agent is None else await acting.found(scope.outer, agent))
 
 
 async def delegate(
