@@ -57,6 +57,10 @@ class MCP(Framework):
             unreadable(activity, "its result has no form for an error")
         return {"content": [{"type": "text", "text": message}], "structured_content": None, "is_error": True}
 
+    def failed(self, activity: str, result: Any) -> bool:
+        """Tell whether the server answers with an error."""
+        return isinstance(result, Mapping) and bool(result.get("is_error") or result.get("isError"))
+
     def ready(self, activity: str, arguments: Sequence[Any], *, name: str) -> Sequence[Any]:
         """Return the request with an argument for the connection's factory, if the call has a credential."""
         if len(arguments) != 1 or not isinstance(arguments[0], dict):

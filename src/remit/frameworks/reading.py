@@ -115,6 +115,10 @@ class Framework:
         """Return the results of all parts, in order, as one."""
         unreadable(activity, "the results of its tool calls cannot be put together")
 
+    def failed(self, activity: str, result: Any) -> bool:
+        """Tell whether a tool activity's result says that a tool failed; it may have failed for want of authority."""
+        return False
+
     def ready(self, activity: str, arguments: Sequence[Any], *, name: str) -> Sequence[Any]:
         """Return the decoded arguments as the activity is to get them; nothing of it stands in any history.
 

@@ -6,6 +6,7 @@
 - A result or exception leaves without the attempt's secrets, or not at all.
 - What a tool completed before it was told to stop counts. A tool that was told and returns all the same delivers
   nothing unless its chain is live: what it did, it did without authority.
+- A result that says that a tool failed is none when its chain is not live: the tool failed for want of authority.
 - A tool that may run once fails once: its failure is final, not tried again.
 - A tool completes here: one that leaves its completion to somebody outside has failed.
 - The release always runs to its end, also when the attempt is cancelled meanwhile.
@@ -210,7 +211,7 @@ class ActivityInbound(ActivityInboundInterceptor):
             error = tool.exception()
             if isinstance(error, activity._CompleteAsyncError):
                 error = _elsewhere()
-            if error is None and (not told or await watch.live()):
+            if error is None and await self._counts(tool.result(), watch, told=told):
                 return _finished(tool.result(), grant)
             if error is not None and not isinstance(error, CancelledError):
                 outcome, failure = "error", error
@@ -219,6 +220,17 @@ class ActivityInbound(ActivityInboundInterceptor):
             return _Ended("stopped", code=stopped.code, failure=to_application_error(stopped))
         code = failure.code if isinstance(failure, RemitError) else type(failure).__name__
         return _Ended(outcome, code=code, failure=cleaned(failure, grant))
+
+    async def _counts(self, result: Any, watch: Watch, *, told: bool) -> bool:
+        """Tell whether a result may be delivered; one that says the tool failed may be for want of authority."""
+        if told:
+            return await watch.live()
+        tool = self._facts.tool(activity.info().activity_type)
+        try:
+            failed = isinstance(tool, MappedActivity) and tool.failed(result)
+        except Exception:
+            failed = True  # what cannot be read is looked at as well
+        return not failed or await watch.died() is None
 
     def _begun(self, grant: Grant, input: ExecuteActivityInput) -> asyncio.Task[Any]:
         """Begin the tool, in a task of its own: the only place where its credential is to be found."""

@@ -167,6 +167,10 @@ class MappedActivity:
             and (isinstance(error, NeedsApproval) or error.code in _TELLABLE)
         )
 
+    def failed(self, result: Any) -> bool:
+        """Tell whether a result says that the tool failed."""
+        return self._kind == "tool" and self.framework.failed(self.name, plain([result])[0])
+
     def ready(self, arguments: Sequence[Any], *, name: str) -> Sequence[Any]:
         """Return the arguments as the activity is to get them in one attempt."""
         return self.framework.ready(self.name, arguments, name=name) if self._kind == "tool" else arguments
