@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,15 +22,17 @@ from mcp.client.streamable_http import streamable_http_client
 from temporalio.mcp import MCPPlugin
 
 from examples.mcp.server import HEADER
-from remit.assembly import Parts
 from remit.credentials import CREDENTIAL
+from remit.delegation import Reference
 from remit.embedded import Stack
 from remit.errors import Usage
 from remit.mapping import Mapping
 from remit.settings import Settings
+from remit.statements import Event
 from tests.attacks.effects import effects
-from tests.frameworks.ground import Ground, Run, eventually, governed
+from tests.frameworks.ground import Ground, eventually, governed
 from tests.frameworks.mcp_agents import AGENTS, AtOnce, Connected, Operations
+from tests.integration.acting import Task, state
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
@@ -142,3 +145,155 @@ async def test_a_permitted_call_queries_as_a_user_of_its_own(ground: Ground, ser
     assert run.outcomes() == ["permitted", "ok"] * 2
     assert run.users() == []
     await run.replays()
+
+
+@both
+async def test_a_denial_is_told_and_the_workflow_goes_on(
+    ground: Ground, stack: Stack, settings: Settings, server: str
+) -> None:
+    async with effects(stack, settings, ground.parts) as seen:
+        run = await ground.start(Operations.run, server, [PAYROLL])
+        ((failed, told),) = await run.result()
+    assert failed
+    assert "policy.denied" in told
+    seen.refused("policy.denied")
+    assert (await run.shown())["state"] == "completed"
+    await run.replays()
+
+
+async def test_a_tool_the_mapping_does_not_know_is_denied(ground: Ground, stack: Stack, settings: Settings) -> None:
+    async with effects(stack, settings, ground.parts) as seen:
+        run = await ground.start(Operations.run, "pipe", [NOWHERE])
+        ((failed, told),) = await run.result()
+    assert (failed, "tool.unmapped" in told) == (True, True)
+    seen.refused("tool.unmapped")
+
+
+@both
+async def test_publishing_waits_for_a_person(ground: Ground, server: str) -> None:
+    run = await ground.start(Operations.run, server, [publish(f"mcp_{server}"), QUERY])
+    assert (await run.approve())["input"]["table"] == f"mcp_{server}"
+    published, queried = await run.result()
+    assert published == [False, f"reports.mcp_{server}: 1 rows"]
+    assert not queried[0]
+    assert run.outcomes(resource="reports") == ["refused approval.needed", "permitted", "ok"]
+    await run.replays()
+
+
+async def test_a_rejection_is_told(ground: Ground) -> None:
+    run = await ground.start(Operations.run, "pipe", [publish("never"), QUERY])
+    await run.reject()
+    (failed, told), queried = await run.result()
+    assert (failed, "approval.rejected" in told, queried[0]) == (True, True, False)
+    assert "ok" not in run.outcomes(resource="reports")
+    await run.replays()
+
+
+@both
+async def test_a_revocation_in_mid_call_ends_server_and_query_and_a_fresh_delegation_goes_on(
+    ground: Ground, server: str
+) -> None:
+    run = await ground.start(Operations.run, server, [nap(8), QUERY])
+    user = await run.querying()
+    serving = served_by(user)
+    assert len(serving) == (1 if server == "pipe" else 0)
+    await run.revoke()
+    await run.dead(user)
+    await run.until("suspended")
+    await eventually(lambda: run.outcomes() in (["permitted", "stopped"], ["permitted", "cancelled"]))
+    assert run.users() == []
+    await eventually(lambda: not any(one.is_running() for one in serving))
+    fresh = (await run.resume()).delegation
+    assert (await run.querying()).startswith(f"d-{fresh}-1-")
+    slept, counted = await run.result()
+    assert (slept[0], counted[0]) == (False, False)
+    assert run.outcomes()[-4:] == ["permitted", "ok", "permitted", "ok"]
+    assert run.outcomes().count("ok") == 2
+    await run.replays()
+
+
+@both
+async def test_an_error_for_want_of_authority_is_no_result(ground: Ground, settings: Settings, server: str) -> None:
+    """A server that lost its session answers with an error; nobody told the task why."""
+    run = await ground.start(Operations.run, server, [nap(8)])
+    user = await run.querying()
+    untold = Task(Reference(run.delegations[0], ""), (), run.task, "")
+    await state(settings, untold, Event.REVOKED)
+    await run.dead(user)
+    await run.until("suspended")
+    assert run.outcomes() == ["permitted", "stopped"]
+    await run.resume()
+    assert await run.result() == [[False, "[{'slept': ''}]"]]
+
+
+async def test_no_two_attempts_share_a_process(ground: Ground) -> None:
+    run = await ground.start(AtOnce.run, "pipe", [WHO] * 4)
+    answers = [answer.split() for failed, answer in await run.result() if not failed]
+    assert len({process for process, _ in answers}) == 4
+    assert len({user for _, user in answers}) == 4
+    await eventually(lambda: not any(psutil.pid_exists(int(process)) for process, _ in answers))
+
+
+async def test_a_connection_the_workflow_names_is_kept_and_decided_with_the_call(ground: Ground) -> None:
+    run = await ground.start(Connected.run, "pipe", "mine", WHO)
+    assert not (await run.result())[0]
+    assert (await run.shown())["steps"][0]["state"] == "done"
+
+
+@both
+async def test_listing_needs_no_credential_and_makes_no_step(
+    ground: Ground, stack: Stack, settings: Settings, server: str
+) -> None:
+    lists = [LIST, ["list_prompts"], ["list_resources"], ["list_resource_templates"]]
+    async with effects(stack, settings, ground.parts) as seen:
+        run = await ground.start(Operations.run, server, lists)
+        tools, prompts, _, templates = await run.result()
+    assert {"query_flights", "publish_report"} < {tool["name"] for tool in tools["tools"]}
+    assert [prompt["name"] for prompt in prompts["prompts"]] == ["summary"]
+    assert [one["name"] for one in templates["resource_templates"]] == ["size"]
+    assert (seen.records, seen.minted) == ([], [])
+
+
+@both
+async def test_resources_and_prompts_are_decided_like_calls(ground: Ground, server: str) -> None:
+    asked = [["read_resource", "flights://flights/size"], ["get_prompt", "summary", {"carrier": "UA"}]]
+    run = await ground.start(Operations.run, server, asked)
+    resource, prompt = await run.result()
+    assert "336776" in json.dumps(resource)
+    assert "UA" in json.dumps(prompt)
+    done = [(one["tool"], one["action"], one["resource"]) for one in run.records() if one["outcome"] == "ok"]
+    assert done == [
+        (f"{server}.read-resource", "dataset:query", "flights"),
+        (f"{server}.get-prompt", "model:invoke", "planner"),
+    ]
+
+
+async def test_a_resource_nobody_delegated_fails_for_its_result_has_no_form_for_it(ground: Ground) -> None:
+    run = await ground.start(
+        Operations.run, "pipe", [["read_resource", "flights://flights/size"]], actions=["report:publish"]
+    )
+    assert await run.code() == "policy.denied"
+
+
+async def test_a_factory_without_an_argument_is_refused_where_calls_have_credentials(
+    stack: Stack, settings: Settings
+) -> None:
+    def shared() -> MCPClient:
+        raise AssertionError("it is never asked")
+
+    plugin = MCPPlugin({"pipe": shared, "other": shared})
+    with pytest.raises(Usage) as refused:
+        async with governed(stack, settings, MAPPING, plugins=[plugin], workflows=AGENTS, queue="mcp-shared"):
+            await asyncio.sleep(60)
+    assert refused.value.code == "mcp.shared"
+    assert "'pipe'" in refused.value.message
+
+
+def served_by(user: str) -> list[psutil.Process]:
+    """Return the server processes whose environment holds a database user."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if f"user={user} " in process.environ().get("DATABASE_URL", "") + " ":
+                found.append(process)
+    return found
