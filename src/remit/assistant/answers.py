@@ -27,8 +27,8 @@ _CUT = "cut here: the answer is too long"
 
 def answer(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer for a document of the client's, with `NOTE` first."""
-    cut = _Cut().object(document, depth=0)
-    return {"note": NOTE, **cut}
+    said = {"note": NOTE, **_Cut().object(document, depth=0)}
+    return said | {"note": NOTE}
 
 
 def refusal(error: Exception) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
@@ -20,9 +19,5 @@ def mcp(
 ) -> None:
     """Serve an assistant over MCP (stdio): it watches and explains tasks, and never approves."""
     from remit.assistant.server import serve
-    from remit.cli.terminal import err
 
-    settings = options.settings(home)
-    if sys.stdin.isatty():
-        err().print("This speaks MCP on stdin and stdout: have an assistant start it. Ctrl-C ends it.")
-    asyncio.run(serve(settings, options.person(person), submit=submit))
+    asyncio.run(serve(options.settings(home), options.person(person), submit=submit))
