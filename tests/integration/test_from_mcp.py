@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -9,12 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from remit.cli import terminal
+from remit.cli.entry import run
 from remit.client import listing
 from remit.errors import Held
 from remit.mapping import Mapping
@@ -26,10 +31,7 @@ HERE = Path(__file__).parent
 POLICIES = HERE.parents[1] / "policies"
 SERVER = str(HERE / "offering.py")
 SECONDS = 60.0
-BLOCKED = (
-    "import sys; sys.modules['mcp'] = None; sys.path.insert(0, ''); "
-    "from remit.cli.entry import main; main(sys.argv[1:])"
-)
+BLOCKED = "import sys; sys.modules['mcp'] = None; from remit.cli.entry import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,26 @@ class Result:
         return json.loads(self.out)
 
 
-def from_mcp(home: Path, *arguments: str, program: tuple[str, ...] = ("-m", "remit.cli"), **environment: str) -> Result:
-    argv = [sys.executable, *program, "policy", "from-mcp", "--home", str(home), *arguments]
-    named = {**os.environ, "REMIT_POLICIES": str(POLICIES), "COLUMNS": "200", **environment}
+def from_mcp(home: Path, *arguments: str, **environment: str) -> Result:
+    """Run the command, in a thread of its own for the event loop it makes."""
+    argv = ["policy", "from-mcp", "--home", str(home), *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in {"REMIT_POLICIES": str(POLICIES), "COLUMNS": "200", **environment}.items():
+            patch.setenv(name, value)
+        terminal.reset()
+        with ThreadPoolExecutor(1) as threads:
+            status = threads.submit(run, argv).result(SECONDS)
+        terminal.reset()
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return Result(status, out.getvalue(), err.getvalue())
+
+
+def without_sdk(home: Path, *arguments: str) -> Result:
+    """Run the command in a process that has no MCP SDK."""
+    argv = [sys.executable, "-c", BLOCKED, "policy", "from-mcp", "--home", str(home), *arguments]
+    named = {**os.environ, "REMIT_POLICIES": str(POLICIES), "COLUMNS": "200"}
     ended = subprocess.run(argv, env=named, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert "Traceback" not in ended.stderr, ended.stderr
     return Result(ended.returncode, ended.stdout, ended.stderr)
 
 
@@ -158,12 +175,12 @@ class TestWithoutAServer:
     def test_a_saved_list_needs_no_sdk(self, tmp_path: Path) -> None:
         saved = tmp_path / "tools.json"
         saved.write_text('{"tools": [{"name": "query", "annotations": {"readOnlyHint": true}}]}')
-        draft = from_mcp(tmp_path, "--json", "--name", "flights", "--tools", str(saved), program=("-c", BLOCKED))
+        draft = without_sdk(tmp_path, "--json", "--name", "flights", "--tools", str(saved))
         assert [one["groups"] for one in draft.document()["actions"]] == [["read", "egress"]]
 
     @pytest.mark.parametrize("place", [started("plain"), ("--name", "a", "--url", "http://127.0.0.1:1/mcp")])
     def test_asking_one_without_the_sdk_says_what_to_install(self, tmp_path: Path, place: tuple[str, ...]) -> None:
-        done = from_mcp(tmp_path, *place, program=("-c", BLOCKED))
+        done = without_sdk(tmp_path, *place)
         assert done.status == 1
         assert done.err.splitlines() == [
             "the MCP SDK is not installed [mcp.missing]",
