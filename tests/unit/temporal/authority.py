@@ -229,7 +229,13 @@ class Keeper:
         if set(given["scope"].spaces) - set(chain.leaf.scope.spaces):
             raise Denied("too wide", code="delegation.denied", policies=("attenuation",))
         assert await given["signer"].sign(b"") == chain.agent.name.encode()
-        return self.hand(given["child"], parent=given["parent"], agent=agent, scope=given["scope"])
+        return self.hand(
+            given["child"],
+            parent=given["parent"],
+            agent=agent,
+            expires_in=min(given["expires_in"], chain.expires_at - int(time.time())),
+            scope=given["scope"],
+        )
 
     async def adopt(self, *, namespace: str, task: str, first_run: str, old: Reference, new: Reference) -> None:
         before, after = self._chain(old), self._live(new)
