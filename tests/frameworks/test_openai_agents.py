@@ -1,0 +1,390 @@
+"""Agents of the OpenAI Agents SDK, run by `temporalio-openai-agents`, governed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents.mcp import MCPServer, MCPServerStdio
+from temporalio.openai_agents import ModelActivityParameters, OpenAIAgentsPlugin, StatelessMCPServerProvider
+
+from examples.openai_agents import tools
+from examples.openai_agents.scripted import Scripted
+from examples.scenario import Call
+from remit.credentials import CREDENTIAL
+from remit.embedded import Stack
+from remit.mapping import Mapping
+from remit.settings import Settings
+from tests.frameworks import openai_tools
+from tests.frameworks.ground import ACTIONS, Ground, governed
+from tests.frameworks.openai_workflows import WORKFLOWS, Desk, Pair, Served, Sly, Streaming
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore:Cannot find activity to cancel"),
+    pytest.mark.filterwarnings("ignore:.*is deprecated; use:DeprecationWarning"),
+]
+
+REPOSITORY = Path(__file__).parents[2]
+QUEUE = "openai-agents"
+COUNT = Call("query_flights", {"dataset": "flights", "sql": "select count(*) as n from flights"})
+PAYROLL = Call("query_flights", {"dataset": "payroll", "sql": "select * from hr.payroll"})
+ALL = "[{'n': 336776}]"
+NAP = Call("query_flights", {"dataset": "flights", "sql": "select pg_sleep(8)::text as slept"})
+SERVER = """
+[servers.{0}.tools.query_flights]
+action = "dataset:query"
+resource = "{{dataset}}"
+credential = "flights-ro"
+
+[servers.{0}.tools.publish_report]
+action = "report:publish"
+resource = "reports"
+credential = "reports-rw"
+"""
+MAPPING = Mapping.parse(
+    """
+frameworks = ["openai-agents"]
+ungoverned = ["acme.clock"]
+
+[models.planner]
+resource = "planner"
+
+[models.writer]
+resource = "planner"
+
+[tools.query_flights]
+action = "dataset:query"
+resource = "{dataset}"
+credential = "flights-ro"
+
+[tools.publish_report]
+action = "report:publish"
+resource = "reports"
+credential = "reports-rw"
+
+[tools.lookup]
+activity = "acme.lookup"
+action = "dataset:query"
+resource = "{dataset}"
+
+[tools.note]
+action = "dataset:query"
+resource = "{dataset}"
+inline = true
+
+[tools.announce]
+action = "report:publish"
+resource = "reports"
+inline = true
+
+[tools.web_search]
+action = "http:request"
+resource = "status-page"
+inline = true
+
+[agents."Trusted writer"]
+share = true
+"""
+    + SERVER.format("pipe")
+    + SERVER.format("old")
+)
+
+
+def publish(table: str) -> Call:
+    return Call("publish_report", {"table": table, "sql": "select count(*) as n from flights"})
+
+
+SCRIPTS = {
+    "count": [[COUNT]],
+    "count twice at once": [[COUNT, COUNT]],
+    "payroll": [[COUNT], [PAYROLL], [COUNT]],
+    "payroll beside": [[COUNT, PAYROLL]],
+    "publish": [[publish("openai_published")]],
+    "publish and be refused": [[publish("openai_refused")], [COUNT]],
+    "nap": [[NAP]],
+    "look up": [[Call("lookup", {"dataset": "flights", "word": "late"}), Call("clock", {})]],
+    "note": [[Call("note", {"dataset": "flights"})]],
+    "note payroll": [[Call("note", {"dataset": "payroll"})]],
+    "announce": [[Call("announce", {"text": "delays"})]],
+    "scribble": [[Call("scribble", {"text": "x"})]],
+    "hand over": [[Call("transfer_to_trusted_writer", {})], [publish("openai_handed")]],
+    "ask": [[Call("ask_writer", {"input": "count"})]],
+    "unmapped tool": [[Call("whoami", {"dataset": "flights"})]],
+}
+
+
+@pytest.fixture(scope="module")
+async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old = StatelessMCPServerProvider("old", lambda: pipe(None))
+    plugin = OpenAIAgentsPlugin(
+        model_params=PARAMETERS,
+        model_provider=Scripted(SCRIPTS),
+        mcp_servers={"pipe": pipe},
+        mcp_server_providers=[old],
+    )
+    async with governed(
+        stack,
+        settings,
+        MAPPING,
+        plugins=[plugin],
+        workflows=WORKFLOWS,
+        activities=[tools.query_flights, tools.publish_report, openai_tools.lookup, openai_tools.clock],
+        queue=QUEUE,
+    ) as made:
+        yield made
+
+
+PARAMETERS = ModelActivityParameters(start_to_close_timeout=timedelta(minutes=1), streaming_topic="events")
+
+
+def pipe(attempt: str | None) -> MCPServer:
+    """An MCP server over stdio, with the connection string of the attempt it serves."""
+    credential = CREDENTIAL.get()
+    return MCPServerStdio(
+        {
+            "command": sys.executable,
+            "args": ["-m", "tests.frameworks.mcp_server"],
+            "env": {"DATABASE_URL": credential["dsn"]} if credential else {},
+            "cwd": REPOSITORY,
+        },
+        client_session_timeout_seconds=60,
+    )
+
+
+@pytest.fixture
+def done() -> Iterator[list[str]]:
+    """What tools did inside workflows since the test began."""
+    found: list[str] = []
+    logger, handler = logging.getLogger("tests.inline"), logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(handler)
+
+
+def heard(result: Any) -> list[Any]:
+    """What the model was given, as it says itself in the end."""
+    found: list[Any] = json.loads(result)
+    return found
+
+
+async def test_permitted_calls_run_with_a_credential_each(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "count twice at once", ["query_flights"])
+    assert heard(await run.result()) == [ALL] * 2
+    assert sorted(run.outcomes("query_flights")) == ["ok", "ok", "permitted", "permitted"]
+    assert run.outcomes("planner") == ["permitted", "ok"] * 2
+    assert run.users() == []
+    await run.replays()
+
+
+async def test_the_model_is_told_of_a_denial_and_goes_on(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "payroll", ["query_flights"])
+    first, refused, last = heard(await run.result())
+    assert first == last == ALL
+    assert refused.startswith("Refused: ")
+    assert "[policy.denied]" in refused
+    assert run.outcomes("query_flights", resource="payroll") == ["refused policy.denied"]
+    assert (await run.shown())["state"] == "completed"
+    await run.replays()
+
+
+async def test_of_calls_made_at_once_only_the_denied_one_is_refused(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "payroll beside", ["query_flights"])
+    given, refused = heard(await run.result())
+    assert given == ALL
+    assert "[policy.denied]" in refused
+    await run.replays()
+
+
+async def test_a_call_waits_for_its_approval(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "publish", ["publish_report"])
+    await run.until("waiting-approval")
+    assert run.users() == [], "nothing is minted before somebody says yes"
+    asked = await run.approve()
+    assert (asked["action"], asked["resource"], asked["input"]["table"]) == (
+        "report:publish",
+        "reports",
+        "openai_published",
+    )
+    assert heard(await run.result()) == ["reports.openai_published: 1 rows"]
+    assert run.outcomes("publish_report") == ["refused approval.needed", "permitted", "ok"]
+    await run.replays()
+
+
+async def test_the_model_is_told_of_a_rejection(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "publish and be refused", ["publish_report", "query_flights"])
+    await run.reject()
+    refused, given = heard(await run.result())
+    assert given == ALL
+    assert "[approval.rejected]" in refused
+    assert run.outcomes("publish_report") == ["refused approval.needed"]
+    await run.replays()
+
+
+async def test_a_query_is_revoked_in_mid_call_and_goes_on_under_a_fresh_delegation(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "nap", ["query_flights"])
+    user = await run.querying()
+    await run.revoke()
+    await run.dead(user)
+    await run.until("suspended")
+    assert run.users() == []
+    await run.resume()
+    assert await run.querying() != user
+    assert heard(await run.result()) == ["[{'slept': ''}]"]
+    assert run.users() == []
+    await run.replays()
+
+
+async def test_a_tool_has_another_name_than_its_activity_and_leaves_arguments_out(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "look up", ["lookup", "clock"])
+    assert heard(await run.result()) == ["late in flights", "noon"]
+    assert run.outcomes("lookup") == ["permitted", "ok"]
+
+
+async def test_a_tool_inside_the_workflow_is_decided_when_it_is_proposed(ground: Ground, done: list[str]) -> None:
+    run = await ground.start(Desk.run, "note", ["note"])
+    assert heard(await run.result()) == ["did note flights"]
+    assert run.outcomes("note") == ["permitted", "ok"]
+    assert done == [f"{run.task} note flights"]
+    await run.replays()
+
+
+async def test_a_denied_tool_inside_the_workflow_is_not_run(ground: Ground, done: list[str]) -> None:
+    run = await ground.start(Desk.run, "note payroll", ["note"])
+    assert await run.code() == "policy.denied"
+    assert run.outcomes("note") == ["refused policy.denied"]
+    assert done == []
+
+
+async def test_a_tool_inside_the_workflow_waits_for_its_approval(ground: Ground, done: list[str]) -> None:
+    run = await ground.start(Desk.run, "announce", ["announce"])
+    asked = await run.approve()
+    assert asked["input"] == {"text": "delays"}
+    assert heard(await run.result()) == ["did announce delays"]
+    assert done == [f"{run.task} announce delays"]
+    await run.replays()
+
+
+@pytest.mark.parametrize(
+    ("having", "code"),
+    [
+        ("scribble", "tool.inline"),
+        ("publish_inside", "tool.inline"),
+        ("write", "tool.inline"),
+        ("file_search", "tool.inline"),
+        ("code_interpreter", "tool.inline"),
+        ("image_generation", "tool.inline"),
+        ("hosted_mcp", "tool.inline"),
+        ("unmapped", "tool.unmapped"),
+    ],
+)
+async def test_an_agent_with_a_tool_nobody_would_govern_does_not_run(
+    ground: Ground, done: list[str], having: str, code: str
+) -> None:
+    run = await ground.start(Desk.run, "scribble", ["query_flights", having])
+    assert await run.code() == code
+    assert run.records() == [], "no model was asked"
+    assert done == []
+
+
+async def test_a_hosted_tool_is_decided_before_it_is_offered(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "count", ["query_flights", "web_search"])
+    assert await run.code() == "policy.denied"
+    assert run.outcomes() == ["refused policy.denied"], "the model was not asked"
+    run = await ground.start(Desk.run, "count", ["query_flights", "web_search"], actions=(*ACTIONS, "http:request"))
+    assert heard(await run.result()) == [ALL]
+    assert run.outcomes("web_search") == ["permitted", "ok"] * 2, "once for each request"
+    await run.replays()
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [("late", "tool.inline"), ("state", "tool.inline"), ("direct", "agent.unseen"), ("local", "model.local")],
+)
+async def test_what_would_not_be_seen_is_refused(ground: Ground, way: str, code: str) -> None:
+    run = await ground.start(Sly.run, "note", way)
+    assert await run.code() == code
+
+
+async def test_a_stream_of_a_model_is_governed(ground: Ground) -> None:
+    run = await ground.start(Streaming.run, "payroll", ["query_flights"])
+    given, refused, last = heard(await run.result())
+    assert given == last == ALL
+    assert "[policy.denied]" in refused
+    run = await ground.start(Streaming.run, "note", ["note"])
+    assert heard(await run.result()) == ["did note flights"]
+    assert run.outcomes("note") == ["permitted", "ok"]
+    await run.replays()
+
+
+async def test_a_delegation_without_models_asks_none(ground: Ground) -> None:
+    run = await ground.start(Desk.run, "count", ["query_flights"], actions=("read",))
+    assert await run.code() == "policy.denied"
+    assert run.outcomes() == ["refused policy.denied"]
+    run = await ground.start(Desk.run, "count", ["query_flights"], "unheard-of")
+    assert await run.code() == "model.unmapped"
+
+
+@pytest.mark.parametrize(("server", "old"), [("pipe", False), ("old", True)])
+async def test_an_mcp_servers_tools_are_governed(ground: Ground, server: str, old: bool) -> None:
+    run = await ground.start(Served.run, "payroll", server, old)
+    given, refused, last = (one[0]["text"] for one in heard(await run.result()))
+    assert "336776" in given
+    assert "336776" in last
+    assert "[policy.denied]" in refused
+    tool = f"{server}.query_flights"
+    assert run.outcomes(tool) == ["permitted", "ok", "refused policy.denied", "permitted", "ok"]
+    assert run.users() == []
+    await run.replays()
+    run = await ground.start(Served.run, "unmapped tool", server, old)
+    assert "[tool.unmapped]" in heard(await run.result())[0][0]["text"]
+
+
+async def test_an_mcp_servers_query_is_revoked_in_mid_call(ground: Ground) -> None:
+    run = await ground.start(Served.run, "nap", "pipe", False)
+    user = await run.querying()
+    await run.revoke()
+    await run.dead(user)
+    await run.until("suspended")
+    await run.resume()
+    assert "slept" in heard(await run.result())[0][0]["text"]
+    assert run.users() == []
+
+
+async def test_an_mcp_server_that_is_not_mapped_is_not_listed(ground: Ground) -> None:
+    run = await ground.start(Served.run, "count", "nowhere", False)
+    assert await run.code() == "tool.unmapped"
+
+
+@pytest.mark.parametrize("way", ["agent", "handoff", "tool"])
+async def test_nothing_is_handed_to_an_agent_that_is_not_mapped(ground: Ground, way: str) -> None:
+    run = await ground.start(Pair.run, "count", "Stranger", way)
+    assert await run.code() == "agent.unmapped"
+    assert run.records() == []
+
+
+@pytest.mark.parametrize("way", ["agent", "handoff"])
+async def test_an_agent_that_shares_goes_on_under_the_same_delegation(ground: Ground, way: str) -> None:
+    run = await ground.start(Pair.run, "hand over", "Trusted writer", way)
+    await run.approve()
+    assert heard(await run.result())[1] == "reports.openai_handed: 1 rows"
+    assert run.outcomes("writer") == ["permitted", "ok"] * 2
+    assert {one["delegation"] for one in run.records()} == set(run.delegations)
+    await run.replays()
+
+
+async def test_an_agent_that_is_a_tool_and_shares_is_governed(ground: Ground) -> None:
+    run = await ground.start(Pair.run, "ask", "Trusted writer", "tool")
+    assert heard(await run.result()) == [json.dumps([ALL])]
+    assert run.outcomes("query_flights") == ["permitted", "ok"]
