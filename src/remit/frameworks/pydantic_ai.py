@@ -2,8 +2,8 @@
 
 - A toolset's `call_tool` is one tool call; an MCP toolset's id is its server's name.
 - The dependencies of a run are decided with a tool's arguments, as ``_deps``: the tool acts on both.
-- A model is offered only tools that will be decided: one that would run inside the workflow is mapped ``inline``, one
-  the model's provider would run is listed as ungoverned, by its kind.
+- A model is offered only tools that will be decided: one that would run inside the workflow is mapped ``inline``.
+  One that the model's provider would run (a native tool) is known by its kind, and decided with its settings.
 - Capabilities' operations, workspaces and event handlers are the application's own: mapped, or listed as ungoverned.
 """
 
@@ -41,6 +41,8 @@ _OF_MODEL = {
     "model_compact_messages": "compact",
     "model_cancel_suspended_response": "cancel",
 }
+_RETURNED = ("tool_return", "tool_content_result")
+_SEARCH = "tool_search"
 _OUTPUT = re.compile(r"final_result(_.*)?")
 
 
@@ -117,11 +119,15 @@ class PydanticAI(Framework):
         most = (request.get("model_settings") or {}).get("max_tokens")
         if isinstance(most, int):
             settings["max_tokens"] = most
-        offers = [
-            *(self._offered(activity, found.agent, tool) for tool in _tools(activity, parameters, "function_tools")),
-            *(self._native(activity, tool) for tool in _tools(activity, parameters, "native_tools")),
-        ]
-        return ModelCall(name, tuple(offers), settings)
+        offers = [self._offered(activity, found.agent, tool) for tool in _tools(activity, parameters, "function_tools")]
+        return ModelCall(name, (*offers, *(one.name for one in _hosted(activity, parameters))), settings)
+
+    def hosted(self, activity: str, arguments: Sequence[Any]) -> Sequence[ToolCall]:
+        """Return the native tools of a request; searching among the agent's own tools is none."""
+        parameters = _first(activity, arguments).get("model_request_parameters")
+        if not isinstance(parameters, Mapping):  # a cancelled response
+            return ()
+        return [one for one in _hosted(activity, parameters) if one.name != _SEARCH]
 
     def proposed(self, activity: str, result: Any) -> Sequence[ToolCall]:
         """Return the tool calls of an answer; an output tool ends the run, and calls nothing."""
@@ -138,6 +144,10 @@ class PydanticAI(Framework):
         """Return a tool's failure; unlike a retry, it ends no run however often it comes."""
         self.calls(activity, arguments)
         return {"kind": "tool_failed", "message": message}
+
+    def failed(self, activity: str, result: Any) -> bool:
+        """Tell whether a tool gave anything but a result: a failure, a retry it asks for, a call put off."""
+        return not isinstance(result, Mapping) or result.get("kind") not in _RETURNED
 
     def seen(self, config: WorkerConfig) -> Iterator[Seen]:
         """Return the tools of the function toolsets of every agent here.
@@ -175,18 +185,6 @@ class PydanticAI(Framework):
         toolset = tool.get("toolset_id")
         return any(f"{_PREFIX}{agent}__{of}__{toolset}__call_tool" in self.parameters for of in _CALLS)
 
-    def _native(self, activity: str, tool: Mapping[str, Any]) -> str:
-        kind = tool.get("kind")
-        if not isinstance(kind, str):
-            unreadable(activity, "a tool of the model's provider has no kind")
-        if not self._ungoverned(kind):
-            raise Denied(
-                f"the model's provider would run {kind[:100]!r}, undecided",
-                code="tool.unmapped",
-                next_action=f"Take it from the agent, or list {kind[:100]!r} as ungoverned.",
-            )
-        return kind
-
     def _outputs(self, name: str) -> bool:
         return name not in self.mapping.tools and _OUTPUT.fullmatch(name) is not None
 
@@ -213,6 +211,16 @@ def _first(activity: str, arguments: Sequence[Any]) -> Mapping[str, Any]:
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], Mapping):
         unreadable(activity, "it takes its parameters and the run's dependencies")
     return arguments[0]
+
+
+def _hosted(activity: str, parameters: Mapping[str, Any]) -> list[ToolCall]:
+    found = []
+    for tool in _tools(activity, parameters, "native_tools"):
+        kind = tool.get("kind")
+        if not isinstance(kind, str):
+            unreadable(activity, "a tool of the model's provider has no kind")
+        found.append(ToolCall(kind, {name: value for name, value in tool.items() if name != "kind"}))
+    return found
 
 
 def _tools(activity: str, parameters: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:

@@ -1,0 +1,298 @@
+"""Agents of pydantic-ai on Temporal, governed: nothing of theirs is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic_ai.durable_exec.temporal import AgentPlugin, PydanticAIPlugin
+
+from remit.embedded import Stack
+from remit.errors import Usage
+from remit.mapping import Mapping
+from remit.settings import Settings
+from tests.frameworks.ground import Ground, Run, eventually, governed
+from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Bare, Desk, Lent, noting
+from tests.integration.service import asked
+
+pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
+
+QUEUE = "pydantic-ai"
+INLINE = """
+[tools.note]
+action = "dataset:query"
+resource = "{dataset}"
+inline = true
+
+[tools.announce]
+action = "report:publish"
+resource = "reports"
+inline = true
+"""
+TEXT = f"""
+frameworks = ["pydantic-ai"]
+ungoverned = ["agent__streaming__event_stream_handler"]
+
+[models."function:scripted"]
+resource = "planner"
+
+[tools.query_flights]
+action = "dataset:query"
+resource = "{{dataset}}"
+credential = "flights-ro"
+
+[tools.query_in_thread]
+action = "dataset:query"
+resource = "{{dataset}}"
+credential = "flights-ro"
+
+[tools.publish_report]
+action = "report:publish"
+resource = "reports"
+credential = "reports-rw"
+{INLINE}
+"""
+COUNT = ["query_flights", {"dataset": "flights", "sql": "select count(*) as n from flights"}]
+PAYROLL = ["query_flights", {"dataset": "payroll", "sql": "select * from hr.payroll"}]
+LOCK = 5_120_723
+LOCKED = f"select count(*) as n from pg_advisory_lock_shared({LOCK})"
+
+
+def publish(table: str) -> list[Any]:
+    return ["publish_report", {"table": table, "sql": "select carrier, count(*) as n from flights group by carrier"}]
+
+
+def waiting(tool: str) -> list[Any]:
+    """Return a call of a query that runs for as long as the lock is held."""
+    return [tool, {"dataset": "flights", "sql": LOCKED}]
+
+
+@contextmanager
+def held(stack: Stack) -> Iterator[None]:
+    with stack.postgres.connect("flights", autocommit=True) as admin:
+        admin.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        yield
+
+
+@pytest.fixture(scope="module")
+async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
+    plugins = [PydanticAIPlugin()]
+    async with governed(
+        stack, settings, Mapping.parse(TEXT), plugins=plugins, workflows=[Desk, Lent], queue=QUEUE
+    ) as made:
+        yield made
+
+
+async def start(ground: Ground, *turns: list[Any], agent: str = "desk", model: str | None = None, **terms: Any) -> Run:
+    return await ground.start(Desk.run, agent, json.dumps(turns), model, **terms)
+
+
+async def told(run: Run) -> list[Any]:
+    found: list[Any] = json.loads(await run.result())
+    return found
+
+
+def cut_short(outcomes: list[str]) -> list[str]:
+    """Return outcomes, whoever came first to end an attempt: the watch, Temporal's cancellation or PostgreSQL."""
+    return ["cut short" if one in ("stopped", "cancelled", "error") else one for one in outcomes]
+
+
+async def test_calls_of_one_turn_are_decided_one_by_one_and_a_refusal_is_told(ground: Ground) -> None:
+    run = await start(ground, [COUNT, PAYROLL], [COUNT])
+    first, refused, second = await told(run)
+    assert first == second == [{"n": 336776}]
+    assert refused.startswith("Refused: ")
+    assert refused.endswith("[policy.denied]")
+    assert run.outcomes(resource="flights") == ["permitted", "ok"] * 2
+    assert run.outcomes(resource="payroll") == ["refused policy.denied"]
+    assert run.outcomes(resource="planner") == ["permitted", "ok"] * 3
+    assert run.users() == []
+    await run.replays()
+
+
+async def test_a_call_waits_for_its_approval(ground: Ground, stack: Stack) -> None:
+    run = await start(ground, [publish("pydantic_ai_yes")])
+    waiting = await run.approve()
+    assert (waiting["action"], waiting["resource"]) == ("report:publish", "reports")
+    assert await told(run) == ["reports.pydantic_ai_yes: 16 rows"]
+    assert len(asked(stack, "SELECT * FROM reports.pydantic_ai_yes")) == 16
+    assert run.outcomes("publish_report") == ["refused approval.needed", "permitted", "ok"]
+    await run.replays()
+
+
+async def test_a_rejected_call_is_told_and_was_never_made(ground: Ground, stack: Stack) -> None:
+    run = await start(ground, [publish("pydantic_ai_no")], [COUNT])
+    await run.reject()
+    refused, counted = await told(run)
+    assert refused.endswith("[approval.rejected]")
+    assert counted == [{"n": 336776}]
+    assert asked(stack, "SELECT to_regclass('reports.pydantic_ai_no')") == [(None,)]
+    assert "permitted" not in run.outcomes("publish_report")
+    await run.replays()
+
+
+async def test_a_revocation_ends_an_async_tool_and_a_fresh_delegation_goes_on(ground: Ground, stack: Stack) -> None:
+    with held(stack):
+        run = await start(ground, [COUNT], [waiting("query_flights")])
+        user = await run.querying("pg_advisory_lock_shared")
+        await run.revoke()
+        await run.dead(user)
+        await run.until("suspended")
+    await run.resume()
+    assert await told(run) == [[{"n": 336776}], [{"n": 1}]]
+    assert cut_short(run.outcomes("query_flights")) == ["permitted", "ok", "permitted", "cut short", "permitted", "ok"]
+    assert run.users() == []
+    await run.replays()
+
+
+async def test_a_thread_that_runs_on_has_no_credential_and_its_result_does_not_count(
+    ground: Ground, stack: Stack
+) -> None:
+    SEEN.clear()
+    LET_GO.clear()
+    try:
+        with held(stack):
+            run = await start(ground, [waiting("query_in_thread")])
+            user = await run.querying("pg_advisory_lock_shared")
+            await run.revoke()
+            await run.dead(user)
+            await eventually(lambda: SEEN == ["query ended"])
+            await run.until("suspended")
+        LET_GO.set()
+        await eventually(lambda: SEEN == ["query ended", "credential dead"])
+        await run.resume()
+        assert await told(run) == ["in time: [(1,)]"]
+    finally:
+        LET_GO.set()
+    assert cut_short(run.outcomes("query_in_thread")) == ["permitted", "cut short", "permitted", "ok"]
+    assert run.users() == []
+    await run.replays()
+
+
+async def test_an_inline_call_is_decided_when_it_is_proposed(ground: Ground) -> None:
+    run = await start(ground, [["note", {"dataset": "flights", "text": "late"}], COUNT], agent="noting")
+    assert await told(run) == ["noted late", [{"n": 336776}]]
+    assert run.outcomes("note") == ["permitted", "ok"]
+    assert await run.handle.query(Desk.noted) == ["late"]
+    await run.replays()
+
+
+async def test_an_inline_call_waits_for_its_approval(ground: Ground) -> None:
+    run = await start(ground, [["announce", {"text": "all late"}]], agent="noting")
+    await run.until("waiting-approval")
+    assert await run.handle.query(Desk.noted) == []
+    await run.approve()
+    assert await told(run) == ["announced all late"]
+    assert run.outcomes("announce") == ["refused approval.needed", "permitted", "ok"]
+    await run.replays()
+
+
+async def test_a_denied_inline_call_ends_the_run_undone(ground: Ground) -> None:
+    run = await start(ground, [COUNT], [["note", {"dataset": "payroll", "text": "secret"}]], agent="noting")
+    assert await run.code() == "policy.denied"
+    assert await run.handle.query(Desk.noted) == []
+    assert run.outcomes("note") == ["refused policy.denied"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "named"),
+    [
+        (TEXT.replace(INLINE, ""), "tool.unmapped", "'note'"),
+        (TEXT.replace("inline = true", ""), "tool.inline", "'note'"),
+        (TEXT.replace("[tools.query_in_thread]", "[tools.another]"), "tool.unmapped", "'query_in_thread'"),
+        (TEXT.replace("agent__streaming", "agent__another"), "activity.undeclared", "event_stream_handler"),
+    ],
+)
+async def test_a_worker_does_not_start_with(stack: Stack, settings: Settings, text: str, code: str, named: str) -> None:
+    await refused_at_start(
+        stack, settings, text, plugins=[PydanticAIPlugin()], workflows=[Desk], code=code, named=named
+    )
+
+
+async def test_an_agent_of_a_plugin_of_its_own_is_looked_into(stack: Stack, settings: Settings) -> None:
+    plugins = [PydanticAIPlugin(), AgentPlugin(noting)]
+    text = TEXT.replace(INLINE, "")
+    await refused_at_start(
+        stack, settings, text, plugins=plugins, workflows=[Bare], code="tool.unmapped", named="agent 'noting'"
+    )
+    async with governed(
+        stack, settings, Mapping.parse(TEXT), plugins=plugins, workflows=[Bare], queue=f"{QUEUE}-bare"
+    ) as ground:
+        run = await ground.start(Bare.run, json.dumps([[COUNT]]))
+        assert await told(run) == [[{"n": 336776}]]
+
+
+async def refused_at_start(
+    stack: Stack, settings: Settings, text: str, *, plugins: list[Any], workflows: list[type], code: str, named: str
+) -> None:
+    with pytest.raises(Usage) as refused:
+        async with governed(
+            stack, settings, Mapping.parse(text), plugins=plugins, workflows=workflows, queue=f"{QUEUE}-refused"
+        ):
+            await asyncio.sleep(60)
+    assert refused.value.code == code
+    assert named in refused.value.message
+
+
+async def test_a_streamed_request_and_its_tools_are_governed(ground: Ground) -> None:
+    SEEN.clear()
+    run = await start(ground, [COUNT], [PAYROLL], agent="streaming")
+    counted, refused = await told(run)
+    assert counted == [{"n": 336776}]
+    assert refused.endswith("[policy.denied]")
+    assert run.outcomes(resource="planner") == ["permitted", "ok"] * 3
+    assert "function_tool_call" in SEEN
+    await run.replays()
+
+
+async def test_tools_of_a_dynamic_toolset_are_decided_when_they_are_called(ground: Ground) -> None:
+    run = await start(ground, [COUNT, PAYROLL], agent="changing")
+    counted, refused = await told(run)
+    assert counted == [{"n": 336776}]
+    assert refused.endswith("[policy.denied]")
+    await run.replays()
+
+
+@pytest.mark.parametrize("agent", ["prefixed", "searching"])
+async def test_no_model_is_offered_what_nobody_would_decide(ground: Ground, agent: str) -> None:
+    run = await start(ground, [COUNT], agent=agent)
+    assert await run.code() == "tool.unmapped"
+    assert "permitted" not in run.outcomes()
+
+
+async def test_a_toolset_lent_at_run_time_is_held_at_the_model(ground: Ground) -> None:
+    run = await ground.start(Lent.run, "shelf", json.dumps([[["shelve", {"what": "it"}]]]))
+    assert await run.code() == "tool.unmapped"
+    assert await run.handle.query(Lent.noted) == []
+    assert run.outcomes() == ["refused tool.unmapped"]
+    run = await ground.start(Lent.run, "notes", json.dumps([[["note", {"dataset": "payroll", "text": "secret"}]]]))
+    assert await run.code() == "policy.denied"
+    assert await run.handle.query(Lent.noted) == []
+    SEEN.clear()
+    run = await ground.start(Lent.run, "data", json.dumps([[["wipe", {"dataset": "flights"}]]]))
+    assert await run.code() == "UserError", "pydantic-ai itself refuses it"
+    assert (run.outcomes(), SEEN) == ([], [])
+
+
+async def test_a_model_is_denied(ground: Ground) -> None:
+    run = await start(ground, [COUNT], actions=("read",))
+    assert await run.code() == "policy.denied"
+    run = await start(ground, [COUNT], model="other")
+    assert await run.code() == "model.unmapped"
+    assert run.outcomes() == ["refused model.unmapped"]
+
+
+async def test_one_revocation_ends_many_calls(ground: Ground, stack: Stack) -> None:
+    with held(stack):
+        run = await start(ground, [waiting("query_flights")] * 3)
+        await eventually(lambda: len(run.users()) == 3)
+        await run.revoke()
+        await eventually(lambda: run.users() == [])
+        await asyncio.wait_for(run.until("suspended"), 60)
+    await run.resume()
+    assert await told(run) == [[{"n": 1}]] * 3
+    await run.replays()
