@@ -20,7 +20,7 @@ from remit.vault import Vault
 from remit.vault.logins import Token
 
 if TYPE_CHECKING:
-    from temporalio.client import Client
+    from temporalio.client import Client, WorkflowHistory
 
     from remit.embedded import Stack
 
@@ -132,8 +132,13 @@ async def histories(client: Client, folder: Path) -> dict[str, str]:
         history = await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
         exported = history.to_json()
         (folder / f"{execution.id}-{execution.run_id}.json").write_text(exported)
-        texts[execution.id] = "\n".join(_decoded(json.loads(exported)))
+        texts[execution.id] = text_of(history)
     return texts
+
+
+def text_of(history: WorkflowHistory) -> str:
+    """Return all text of a history, what it carries decoded."""
+    return "\n".join(_decoded(json.loads(history.to_json())))
 
 
 def _decoded(value: Any) -> Iterator[str]:
