@@ -1,0 +1,33 @@
+"""Every example that is there, from permit to resume, as `python -m examples` shows it."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+
+import pytest
+from rich.console import Console
+
+from examples.running import NAMES
+from examples.stage import ACTS, show
+from remit.embedded import Stack
+from remit.settings import Settings
+
+pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
+
+THERE = [name for name in NAMES if importlib.util.find_spec(f"examples.{name}") is not None]
+
+
+def test_each_example_is_there() -> None:
+    assert set(THERE) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", THERE)
+async def test_an_example_shows_every_act(name: str, stack: Stack, settings: Settings) -> None:
+    console = Console(file=io.StringIO(), width=150, highlight=False, markup=False, emoji=False)
+    try:
+        observed = await show(name, settings, stack, console)
+    finally:
+        print(console.file.getvalue())  # noqa: T201 - what was seen until it failed
+    assert observed == set(ACTS)
+    assert "✗" not in console.file.getvalue()
