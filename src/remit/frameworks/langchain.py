@@ -1,7 +1,8 @@
 """LangChain: every tool of it that is called in a worker is seen, and runs only where that call was permitted.
 
-- In an activity that is the one tool call of its step, made once. A second one, another one, one with other arguments,
-  one in an activity without authority: refused, and the attempt fails, whatever its code makes of the refusal.
+- In an activity that is the one tool call of its step, made once, while the attempt lasts. A second one, another one,
+  one with other arguments, one in an activity without authority: refused, and the attempt fails, whatever its code
+  makes of the refusal.
 - In a governed workflow it is a call that a model proposed there and that was permitted, of a tool mapped as inline.
 - A tool that is listed as ungoverned by its name may be called anywhere.
 - A callback handler is what LangChain asks before each call; it is set in a context variable, so that the agent's code
@@ -12,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -63,15 +63,13 @@ def interceptors(reader: Framework) -> list[Interceptor]:
     return [LangChainInterceptor(reader)]
 
 
-@contextmanager
-def judged(judge: Judge) -> Iterator[None]:
-    """Have every LangChain tool that is called in this context judged before it runs."""
+def ask(judge: Judge) -> None:
+    """Have every LangChain tool judged before it runs, until the task of asyncio that runs now ends.
+
+    Temporal runs each attempt, workflow and handler in a task of its own, so nothing has to be taken back.
+    """
     variable, handler = _hook()
-    token = variable.set(handler(judge))
-    try:
-        yield
-    finally:
-        variable.reset(token)
+    variable.set(handler(judge))
 
 
 @cache
@@ -130,19 +128,21 @@ class Attempted(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, reader: Framework) -> None:
         super().__init__(next)
         self._reader = reader
-        self._made = False
+        self._over = False
         self._refused: Refused | None = None
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """Run the attempt; it fails when it called a tool it may not call."""
         grant = GRANT.get()
         granted = (grant.attempt.tool, grant.attempt.call.input) if grant else ("", None)
+        ask(partial(self._judge, _key(*granted)))
         try:
-            with judged(partial(self._judge, _key(*granted))):
-                result = await self.next.execute_activity(input)
+            result = await self.next.execute_activity(input)
         except Exception:
             if self._refused is None:
                 raise
+        finally:
+            self._over = True  # a thread may go on
         if self._refused is None:
             return result
         raise self._refused if grant else _failure(self._refused)  # without a grant nobody makes it final
@@ -150,10 +150,10 @@ class Attempted(ActivityInboundInterceptor):
     def _judge(self, granted: str | None, name: str, arguments: Any) -> None:
         if _ungoverned(self._reader, name):
             return
-        if self._made or granted is None or _key(name, arguments) != granted:
+        if self._over or granted is None or _key(name, arguments) != granted:
             self._refused = _refusal(name)
             raise self._refused
-        self._made = True
+        self._over = True
 
 
 class Inbound(WorkflowInboundInterceptor):
@@ -169,28 +169,28 @@ class Inbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         """Run the workflow."""
-        with judged(self._judge):
-            return await self.next.execute_workflow(input)
+        ask(self._judge)
+        return await self.next.execute_workflow(input)
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         """Run a handler."""
-        with judged(self._judge):
-            await self.next.handle_signal(input)
+        ask(self._judge)
+        await self.next.handle_signal(input)
 
     async def handle_query(self, input: HandleQueryInput) -> Any:
         """Run a handler."""
-        with judged(self._judge):
-            return await self.next.handle_query(input)
+        ask(self._judge)
+        return await self.next.handle_query(input)
 
     def handle_update_validator(self, input: HandleUpdateInput) -> None:
         """Run a handler."""
-        with judged(self._judge):
-            self.next.handle_update_validator(input)
+        ask(self._judge)
+        self.next.handle_update_validator(input)
 
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
         """Run a handler."""
-        with judged(self._judge):
-            return await self.next.handle_update_handler(input)
+        ask(self._judge)
+        return await self.next.handle_update_handler(input)
 
     def _judge(self, name: str, arguments: Any) -> None:
         if not self._governed or _ungoverned(self.reader, name) or _key(name, arguments) in self._permitted:

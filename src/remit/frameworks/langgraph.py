@@ -127,6 +127,10 @@ class LangGraph(Framework):
             next_action="Have the model make one call at a time: bind_tools(tools, parallel_tool_calls=False).",
         )
 
+    def failed(self, activity: str, result: Any) -> bool:
+        """Tell whether one of the messages a tool's node returns says that its tool failed."""
+        return any(one.get("status") == "error" for one in _messages(result))
+
     def interceptors(self) -> Sequence[Interceptor]:
         """Return what sees the LangChain tools that are called anywhere in the worker."""
         from remit.frameworks import langchain
