@@ -48,11 +48,11 @@ async def sites() -> AsyncIterator[tuple[Site, Site]]:
             site.seen.append({name.lower(): value for name, value in request.headers.items()})
             if (to := request.query.get("to")) is not None:
                 raise web.HTTPTemporaryRedirect(to)
-            return web.json_response({"body": (await request.read()).decode()})
+            return web.json_response({"object": "list", "data": []}) if "models" in request.path else web.Response()
 
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         listening = web.TCPSite(runner, "127.0.0.1", 0)
         await listening.start()

@@ -1,0 +1,215 @@
+"""MCP servers: a process and a connection for each attempt, with its credential, gone with it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
+from mcp.server import MCPServer
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from remit.delivery.mcp import http, stdio
+from remit.errors import Refused, Usage
+
+from .conftest import SECRET, attempt
+
+FILE = str(Path(__file__).with_name("mcp_server.py"))
+
+
+def server(*arguments: str, **env: str) -> StdioServerParameters:
+    return StdioServerParameters(command=sys.executable, args=[FILE, *arguments], env=env or None)
+
+
+async def said(client: Client, tool: str, **arguments: Any) -> Any:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result
+    content = result.structured_content
+    return content["result"] if isinstance(content, dict) and set(content) == {"result"} else content
+
+
+def digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def gone(pid: int) -> None:
+    deadline = asyncio.get_running_loop().time() + 60
+    while alive(pid):
+        assert asyncio.get_running_loop().time() < deadline, "the server outlived its attempt"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_process_has_what_is_named_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the worker's own")
+    connect = stdio(server(REGION="eu"), {"FLIGHTS_DSN": "token"})
+    with attempt(token=SECRET, password="another field"):
+        async with connect({"attempt": "1"}) as client:
+            seen, pid = await said(client, "variables"), await said(client, "pid")
+    assert seen["FLIGHTS_DSN"] == digest(SECRET)
+    assert seen["REGION"] == digest("eu")
+    # LC_CTYPE is what Python sets for itself where no locale is.
+    assert set(seen) - {"LC_CTYPE"} <= {*DEFAULT_INHERITED_ENV_VARS, "REGION", "FLIGHTS_DSN"}
+    assert not alive(pid)
+
+
+async def test_each_attempt_has_a_process_of_its_own() -> None:
+    connect = stdio(server(), {"FLIGHTS_DSN": "token"})
+
+    async def one(secret: str) -> tuple[int, bool]:
+        with attempt(token=secret):
+            async with connect({"attempt": secret}) as client:
+                seen = await said(client, "variables")
+                return await said(client, "pid"), seen["FLIGHTS_DSN"] == digest(secret)
+
+    found = await asyncio.gather(one("secret-number-1"), one("secret-number-2"))
+    assert [own for _, own in found] == [True, True]
+    assert found[0][0] != found[1][0]
+    assert [alive(pid) for pid, _ in found] == [False, False]
+
+
+async def test_what_is_shared_has_no_credential_even_within_an_attempt() -> None:
+    connect = stdio(server(), {"FLIGHTS_DSN": "token"})
+    with attempt():
+        async with connect(None) as client:
+            assert "FLIGHTS_DSN" not in await said(client, "variables")
+
+
+async def test_nothing_is_started_without_a_credential() -> None:
+    for connect in (stdio(server(), {"FLIGHTS_DSN": "token"}), http("http://127.0.0.1:1/mcp")):
+        with pytest.raises(Refused) as refused:
+            connect({"attempt": "1"})
+        assert refused.value.code == "credential.none"
+
+
+async def test_an_attempt_that_ends_before_its_server_starts_gives_it_nothing() -> None:
+    with attempt():
+        client = stdio(server(), {"FLIGHTS_DSN": "token"})({"attempt": "1"})
+    with pytest.raises(Refused) as refused:
+        await client.__aenter__()
+    assert refused.value.code == "credential.none"
+
+
+async def test_a_server_that_is_not_there_is_said() -> None:
+    connect = stdio(StdioServerParameters(command="/nowhere/flights-mcp"), {"FLIGHTS_DSN": "token"})
+    with attempt(), pytest.raises(FileNotFoundError) as failed:
+        await connect({"attempt": "1"}).__aenter__()
+    assert SECRET not in repr(failed.value)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("manner", ["willing", "stubborn"])
+async def test_a_cancelled_attempts_process_is_killed(manner: str, times: int) -> None:
+    """Also one that ignores its input's end and SIGTERM, and also when its attempt is cancelled twice."""
+    pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    connect = stdio(server(manner), {"FLIGHTS_DSN": "token"})
+
+    async def tool() -> None:
+        with attempt():
+            async with connect({"attempt": "1"}) as client:
+                pid.set_result(await said(client, "pid"))
+                await client.call_tool("nap", {"seconds": 600})
+
+    running = asyncio.create_task(tool())
+    process = await pid
+    for _ in range(times):
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.3)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await gone(process)
+
+
+class Front:
+    """Notes the headers of each request to an MCP server, and redirects once if told to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.seen: list[dict[str, str]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[tuple[str, Front]]:
+    """A real MCP server over streamable HTTP."""
+    made = MCPServer("headers")
+    made.tool(name="echo")(_echo)
+    front = Front(made.streamable_http_app())
+    running = uvicorn.Server(uvicorn.Config(front, port=0, log_level="error", lifespan="on"))
+    serving = asyncio.create_task(running.serve())
+    while not running.started:
+        assert not serving.done()
+        await asyncio.sleep(0.02)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp", front
+    running.should_exit = True
+    await serving
+
+
+def _echo(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Flights-Key"])
+async def test_each_attempt_asks_with_its_own_header(site: tuple[str, Front], name: str) -> None:
+    url, front = site
+    scheme = "Bearer" if name == "Authorization" else ""
+    connect = http(url, name=name, scheme=scheme)
+    for secret in ("secret-number-1", "secret-number-2"):
+        front.seen.clear()
+        with attempt(token=secret):
+            async with connect({"attempt": secret}) as client:
+                assert await said(client, "echo", text="a") == "a"
+        assert {one.get(name.lower()) for one in front.seen} == {f"{scheme} {secret}".lstrip()}
+
+
+async def test_listing_asks_without_it(site: tuple[str, Front]) -> None:
+    url, front = site
+    with attempt():
+        async with http(url)(None) as client:
+            assert "echo" in [one.name for one in (await client.list_tools()).tools]
+    assert front.seen
+    assert SECRET not in json.dumps(front.seen)
+
+
+async def test_a_connection_kept_beyond_its_attempt_sends_nothing(site: tuple[str, Front]) -> None:
+    url, front = site
+
+    async def late() -> None:
+        with attempt() as credential:
+            async with http(url)({"attempt": "1"}) as client:
+                credential.forget()
+                front.seen.clear()
+                await client.call_tool("echo", {"text": "a"})
+
+    with pytest.raises(BaseExceptionGroup) as failed:
+        await late()
+    assert front.seen == []
+    assert "no credential here" in "".join(traceback.format_exception(failed.value))
+
+
+def test_a_wrong_address_is_said_at_once() -> None:
+    with pytest.raises(Usage):
+        http("flights")
+    assert httpx2  # what the transport is made of
