@@ -22,7 +22,8 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from remit.delegation import Reference, Scope
 from remit.temporal import _names as names
-from remit.temporal._acting import Acting, Agent, Holder, asked
+from remit.temporal._acting import Acting
+from remit.temporal._agent import Agent, Holder, asked
 from remit.temporal._failure import facts_of
 from remit.temporal._header import Terms
 from remit.temporal._task import GovernedTask

@@ -29,7 +29,7 @@ from remit.delegation import Reference
 from remit.principals import Principal
 from remit.temporal import _header as header
 from remit.temporal import _names as names
-from remit.temporal._acting import Holder
+from remit.temporal._agent import Holder
 from remit.temporal._attributes import with_attributes
 from remit.temporal._calls import Calls
 from remit.temporal._children import HANDED, Children
@@ -175,7 +175,6 @@ class Outbound(WorkflowOutboundInterceptor):
         task, holder = self._task, self._children.acting.holder
         task.steps += 1
         number, view = task.steps, self._described(task.steps, input.activity, input.args)
-        view.agent = holder.agent
         task.view.steps.append(view)
         first_run = workflow.info().first_execution_run_id
 

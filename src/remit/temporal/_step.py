@@ -20,7 +20,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, RetryState
 
 from remit.errors import RemitError
-from remit.temporal._acting import Agent, Holder
+from remit.temporal._agent import Agent, Holder
 from remit.temporal._desk import Asker
 from remit.temporal._failure import facts_of, was_cancelled, was_cut_off
 from remit.temporal._header import MAX_APPROVALS
@@ -65,6 +65,8 @@ class Step:
         self._task = task
         self._schedule = schedule
         self._view = view
+        if isinstance(self.holder, Agent):
+            view.agent = self.holder.spiffe_id
         self._cancellation = cancellation
         self._told = told
         self._tells = False

@@ -33,8 +33,8 @@ Answer = Mapping[str, Any]
 _MOST_RESUMES = 8
 
 
-_MOST_LISTED = 16
-"""Most delegations of others in the search attributes: Temporal takes 2 KB of them."""
+_MOST_LISTED = 1400
+"""Characters of other agents in the search attribute: Temporal takes 2 KB, and a chain needs its part."""
 
 
 class Interruptible(Protocol):
@@ -49,7 +49,7 @@ class Interruptible(Protocol):
 
 
 class Other(Protocol):
-    """Another agent that acts in the task; see `remit.temporal._acting`."""
+    """Another agent that acts in the task; see `remit.temporal._agent`."""
 
     @property
     def acts(self) -> bool:
@@ -61,7 +61,7 @@ class Other(Protocol):
 
     @property
     def listed(self) -> list[str]:
-        """Under what somebody who stops it finds the task."""
+        """By what somebody who stops it finds the task: SPIFFE ID and delegation."""
 
     def shown(self) -> dict[str, Any]:
         """Return its entry in the task's view."""
@@ -261,8 +261,11 @@ class GovernedTask:
     def _listed(self) -> list[str]:
         """Return under what a stop finds the task; its own delegation stands last."""
         *above, own = self.chain_ids
-        others = [jti for one in self._acting for jti in one.listed]
-        return [*above, *others[-_MOST_LISTED:], own]
+        others: list[str] = []
+        for name in dict.fromkeys(name for one in self._acting for name in one.listed):
+            if sum(map(len, (*others, name))) <= _MOST_LISTED:
+                others.append(name)
+        return [*above, *others, own]
 
     async def _attend(self) -> None:
         while self.gate.halted is None:

@@ -40,7 +40,7 @@ class StepView:
     code: str = ""
     policies: list[str] = field(default_factory=list)
     agent: str = ""
-    """Name of the agent it is a step of, if not the task's own."""
+    """SPIFFE ID of the agent it is a step of, if not the task's own."""
 
     def begin(self) -> None:
         """It was scheduled."""
@@ -60,7 +60,7 @@ class StepView:
     @property
     def called(self) -> str:
         """The tool, and by whom, if not by the task's own agent."""
-        return f"{self.tool} by {self.agent}" if self.agent else self.tool
+        return f"{self.tool} by {_name(self.agent)}" if self.agent else self.tool
 
     @property
     def verdict(self) -> str:

@@ -29,7 +29,7 @@ from remit.delegation import MAX_LINKS, Reference, Scope
 from remit.errors import Denied
 from remit.mapping import Handover
 from remit.temporal import _names as names
-from remit.temporal._acting import Agent
+from remit.temporal._agent import Agent
 from remit.temporal._children import HANDED, Handed
 from remit.temporal._failure import to_application_error
 from remit.temporal._handlers import Handlers

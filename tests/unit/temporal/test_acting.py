@@ -30,6 +30,7 @@ SHORT = {"call": ["data.slow", {"dataset": "flights", "n": 2}]}
 WHO = {"who": True}
 DAY = timedelta(hours=24)
 WRITER = {"agent": "report-writer", "actions": ["read"], "spaces": ["flights"], "budget": 5}
+WRITER_ID = "spiffe://remit.test/agent/report-writer"
 MAPPING = Mapping(
     agents={
         "Report writer": Handover(**WRITER),
@@ -98,7 +99,7 @@ async def test_another_agent_acts_inside_and_nowhere_else(stage: Bench) -> None:
     assert [attempt.task for attempt in stage.keeper.authorized] == [handle.id] * 3
     assert [attempt.step for attempt in stage.keeper.authorized] == [1, 2, 3]
     steps = (await stage.view(handle))["steps"]
-    assert [step.get("agent") for step in steps] == [None, "report-writer", None]
+    assert [step.get("agent") for step in steps] == [None, WRITER_ID, None]
     scheduled = [
         event.user_metadata.summary.data
         async for event in handle.fetch_history_events()
@@ -113,7 +114,7 @@ async def test_it_is_found_by_who_would_stop_it(stage: Bench) -> None:
     await ran("data.slow started")
     (made,) = of(stage, "report-writer")
     found = (await handle.describe()).typed_search_attributes.get(DELEGATIONS)
-    assert found == [made.delegation, reference.delegation], "its own stands last"
+    assert found == [WRITER_ID, made.delegation, reference.delegation], "its own stands last"
     view = await stage.view(handle)
     assert [(one["delegation"], one["status"]) for one in view["others"]] == [(made.delegation, "live")]
     assert view["delegation"] == reference.delegation
@@ -197,7 +198,7 @@ async def test_a_stop_of_the_narrower_stops_what_runs_under_it_alone(stage: Benc
     assert view["stopped"]["subject"] == made.delegation
     assert view["stopped"]["waits_for"] == "a fresh delegation"
     assert {(step["tool"], step["state"], step.get("agent")) for step in view["steps"]} == {
-        ("data.slow", "stopped", "report-writer"),
+        ("data.slow", "stopped", WRITER_ID),
         ("data.slow", "done", None),
         ("data.read", "done", None),
     }
@@ -222,7 +223,7 @@ async def test_a_suspended_agent_goes_on_when_it_is_reinstated(stage: Bench) -> 
     view = await stage.until(handle, "suspended")
     assert view["stopped"]["waits_for"] == "a reinstatement"
     found = (await handle.describe()).typed_search_attributes.get(DELEGATIONS)
-    assert found == [made.delegation, reference.delegation]
+    assert found == [WRITER_ID, made.delegation, reference.delegation]
     stage.keeper.reinstate(made)
     await handle.signal("remit.notice")
     assert await handle.result() == [{"n": 2}, {"n": 1}]
