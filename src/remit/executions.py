@@ -44,7 +44,8 @@ class Execution:
 
     Args:
         id: Workflow id. ended: Whether it has. state: What it says of itself, one of the words of `remit show`;
-            "" when it does not say. delegations: Its chain, root first; empty when it does not say.
+            "" when it does not say. delegations: Its chain, root first, and before its own delegation, the last, other
+            agents that act in it; empty when it does not say.
     """
 
     id: str
@@ -91,14 +92,17 @@ async def tell(client: Client, tasks: Iterable[str]) -> int:
 async def _through(client: Client, principal: Principal, when: str) -> list[Execution]:
     name = names.ROOT.name if principal.kind == "user" else names.AGENT.name
     tasks = {one.id: one for one in await _listed(client, f"{name} = {json.dumps(principal.spiffe_id)}", when)}
+    own = sorted({one.delegations[-1] for one in tasks.values() if one.delegations})
+    if principal.kind == "agent":  # it may act in the task of another
+        tasks |= {one.id: one for one in await _listed(client, _delegated(principal.spiffe_id), when)}
     # What an agent delegated on runs under its own delegation.
-    for jti in sorted({one.delegations[-1] for one in tasks.values() if one.delegations}):
+    for jti in own:
         tasks |= {one.id: one for one in await _listed(client, _delegated(jti), when)}
     return [tasks[name] for name in sorted(tasks)]
 
 
-def _delegated(jti: str) -> str:
-    return f"{names.DELEGATIONS.name} = {json.dumps(jti)}"
+def _delegated(to: str) -> str:
+    return f"{names.DELEGATIONS.name} = {json.dumps(to)}"
 
 
 async def _listed(client: Client, query: str, when: str) -> list[Execution]:

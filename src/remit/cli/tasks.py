@@ -192,7 +192,7 @@ def _chain(task: Mapping[str, Any]) -> RenderableType:
     from remit.cli.terminal import safe, short, state, table
 
     shown = table("from", "to", "status", "expires", "delegation")
-    for link in task["chain"]:
+    for link in (*task["chain"], *task.get("others", ())):
         names = [safe(short(str(link.get(end) or "?"))) for end in ("from", "to")]
         shown.add_row(*names, state(link["status"]), safe(link.get("expires_at") or "?"), safe(link["delegation"]))
     return shown
@@ -205,9 +205,16 @@ def _steps(task: Mapping[str, Any]) -> RenderableType:
     for step in task["steps"]:
         tried = "; ".join(_attempt(attempt) for attempt in step["attempts"])
         shown.add_row(
-            str(step["n"]), safe(step["tool"]), safe(step["resource"] or ""), state(step["state"]), safe(tried)
+            str(step["n"]), safe(_called(step)), safe(step["resource"] or ""), state(step["state"]), safe(tried)
         )
     return shown
+
+
+def _called(step: Mapping[str, Any]) -> str:
+    """Return a step's tool, and by whom, if not by the task's own agent."""
+    from remit.cli.terminal import short
+
+    return f"{step['tool']} by {short(str(step['agent']))}" if step.get("agent") else str(step["tool"])
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -69,6 +69,8 @@ def merged(view: Mapping[str, Any], records: Iterable[Record]) -> list[dict[str,
     for number, found in attempts.items():
         last = found[-1]
         known = {"n": number, "tool": last.get("tool"), "action": last.get("action"), "resource": last.get("resource")}
+        if last.get("agent") and last["agent"] != view.get("agent"):
+            known["agent"] = last["agent"]
         steps.setdefault(number, known | {"state": _state(last)})
     return [_step(steps[number], attempts.get(number, ())) for number in sorted(steps)]
 
@@ -78,7 +80,8 @@ def _step(step: Mapping[str, Any], attempts: Iterable[Record]) -> dict[str, Any]
     tried = [shown(at, record) for at, record in enumerate(attempts, start=1)]
     if told["state"] == "running" and tried and tried[-1]["outcome"] == "held":
         told["state"] = "held"
-    return told | {"attempts": tried} | {name: step[name] for name in ("code", "policies") if step.get(name)}
+    more = {name: step[name] for name in ("agent", "code", "policies") if step.get(name)}
+    return told | {"attempts": tried} | more
 
 
 def _state(record: Record) -> str:

@@ -36,7 +36,7 @@ class Waiting:
     """A request that waits for a person.
 
     Args:
-        task: Workflow id. delegation: The leaf it acts under.
+        task: Workflow id. delegation: The leaf that the agent who asks acts under.
         root: Who delegated. agent: Who asks. purpose: What for.
         request: Its id. binding: What a decision signs. call: Action, resource and the exact input.
         approvers: Roles that may decide. since: RFC 3339. policies: Ids that want a person.
@@ -189,9 +189,9 @@ def requests(shown: Mapping[str, Any], *, task: str) -> list[Waiting]:
     return [
         Waiting(
             task=task,
-            delegation=str(shown.get("delegation")),
+            delegation=str(one.get("delegation") or shown.get("delegation")),
             root=str(shown.get("root")),
-            agent=str(shown.get("agent")),
+            agent=str(one.get("agent") or shown.get("agent")),
             purpose=str(shown.get("purpose")),
             request=str(one.get("request")),
             binding=str(one.get("binding")),

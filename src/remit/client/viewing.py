@@ -70,8 +70,10 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
     elif found["state"] == "running" and found.get("children"):
         found |= await _stopped_below(connection, found)
     found["chain"] = await _chain(connection, found)
+    if found.get("others"):
+        found["others"] = [await _other(connection, one) for one in found["others"]]
     found["steps"] = merged(found, audit.read(connection.settings.audit_folder, task=task))
-    extra = {name: found[name] for name in ("also_waiting", "stopped") if found.get(name)}
+    extra = {name: found[name] for name in ("also_waiting", "stopped", "others") if found.get(name)}
     return {name: found.get(name) for name in _DOCUMENTED} | extra
 
 
@@ -156,6 +158,13 @@ async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[
         return [{name: link.get(name) for name in names} | said for link in found.get("chain") or ()]
 
 
+async def _other(connection: Connection, one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last link of another agent that acts in a task."""
+    found = {"delegation": one["delegation"], "chain": ()}
+    link = (await _chain(connection, found) or [{"to": one["agent"], "status": "unknown"}])[-1]
+    return {**one, **{name: link.get(name) for name in ("from", "to", "status", "expires_at")}}
+
+
 async def _statuses(connection: Connection, chain: Chain) -> list[str]:
     """Return each link's effective standing: what stops a link or anyone above it stops it too."""
     epoch = await connection.standing.epoch()
@@ -227,7 +236,7 @@ def _state(execution: WorkflowExecution) -> str:
 def _from_temporal(described: WorkflowExecution) -> dict[str, Any]:
     """Return what can be said of a task no worker answers for."""
     found = workflows.attributes(described)
-    chain = [{"delegation": jti} for jti in found.get("RemitDelegations") or ()]
+    chain = [{"delegation": jti} for jti in found.get("RemitDelegations") or () if not jti.startswith("spiffe://")]
     return {
         "task": described.id,
         "run_id": described.run_id,
