@@ -124,7 +124,7 @@ def _request(activity: str, arguments: Sequence[Any]) -> abc.Mapping[str, Any]:
 
 
 def _entries(activity: str, asked: abc.Mapping[str, Any], key: str) -> list[abc.Mapping[str, Any]]:
-    found = asked.get(key) or []
+    found = [] if asked.get(key) is None else asked[key]
     if not isinstance(found, list) or not all(isinstance(one, abc.Mapping) for one in found):
         unreadable(activity, f"its {key} are no list of objects")
     return found
