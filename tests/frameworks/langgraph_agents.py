@@ -94,6 +94,7 @@ async def outer(dataset: str) -> str:
 
 
 NODE = ToolNode([query_flights, publish_report, who, count_in_a_thread, ask_first, hand_on, outer])
+HANDLING = ToolNode([query_flights], handle_tool_errors=True)
 INSIDE = ToolNode([shout])
 MODEL = Scripted(script=script)
 QUERY = {"dataset": "flights", "sql": "select 7 as seven"}
@@ -106,6 +107,11 @@ async def agent(state: MessagesState) -> dict[str, Any]:
 async def tools(state: MessagesState) -> Any:
     found = await NODE.ainvoke({"messages": convert_to_messages(state["messages"])})
     return found[0] if isinstance(found, list) else found
+
+
+async def handling(state: MessagesState) -> Any:
+    """Make a message of whatever goes wrong."""
+    return await HANDLING.ainvoke({"messages": convert_to_messages(state["messages"])})
 
 
 async def meddling(state: MessagesState) -> Any:
@@ -174,6 +180,7 @@ def graphs() -> dict[str, StateGraph[Any, Any, Any, Any]]:
     """Return new ones: the plugin changes what it is given."""
     return {
         "desk": looping(tools),
+        "handling": looping(handling),
         "meddling": looping(meddling),
         "forgiving": looping(forgiving),
         "inside": looping(inside, HERE),
