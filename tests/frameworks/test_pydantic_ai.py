@@ -107,7 +107,7 @@ async def test_calls_of_one_turn_are_decided_one_by_one_and_a_refusal_is_told(gr
     assert first == second == [{"n": 336776}]
     assert refused.startswith("Refused: ")
     assert refused.endswith("[policy.denied]")
-    assert run.outcomes(resource="flights") == ["permitted", "ok"] * 2
+    assert sorted(run.outcomes(resource="flights")) == ["ok"] * 2 + ["permitted"] * 2
     assert run.outcomes(resource="payroll") == ["refused policy.denied"]
     assert run.outcomes(resource="planner") == ["permitted", "ok"] * 3
     assert run.users() == []
@@ -296,3 +296,46 @@ async def test_one_revocation_ends_many_calls(ground: Ground, stack: Stack) -> N
     await run.resume()
     assert await told(run) == [[{"n": 1}]] * 3
     await run.replays()
+
+
+SERVER = """
+frameworks = ["pydantic-ai"]
+models."*".resource = "planner"
+
+[servers.flights.tools.query_flights]
+action = "dataset:query"
+resource = "{dataset}"
+credential = "flights-ro"
+"""
+
+
+async def test_an_mcp_servers_tools_are_decided_one_by_one(stack: Stack, settings: Settings) -> None:
+    pytest.importorskip("fastmcp", reason="MCPToolset needs pydantic-ai-slim[mcp]")
+    from tests.frameworks.pydantic_ai_mcp import Asking
+
+    async with governed(
+        stack,
+        settings,
+        Mapping.parse(SERVER),
+        plugins=[PydanticAIPlugin()],
+        workflows=[Asking],
+        queue=f"{QUEUE}-mcp",
+    ) as ground:
+        turn = [COUNT, COUNT, PAYROLL, ["nowhere", {"dataset": "flights"}]]
+        run = await ground.start(Asking.run, json.dumps([turn]))
+        *counted, refused, unmapped = await told(run)
+        assert [json.loads(one) for one in counted] == [[{"n": 336776}]] * 2
+        assert refused.endswith("[policy.denied]")
+        assert unmapped.endswith("[tool.unmapped]")
+        assert sorted(run.outcomes("flights.query_flights", resource="flights")) == ["ok"] * 2 + ["permitted"] * 2
+        assert run.users() == []
+        await run.replays()
+        with held(stack):
+            run = await ground.start(Asking.run, json.dumps([[waiting("query_flights")]]))
+            user = await run.querying("pg_advisory_lock_shared")
+            await run.revoke()
+            await run.dead(user)
+            await run.until("suspended")
+        await run.resume()
+        assert await told(run) == ['[{"n": 1}]']
+        assert cut_short(run.outcomes("flights.query_flights")) == ["permitted", "cut short", "permitted", "ok"]
