@@ -1,9 +1,9 @@
 """MCP: connections to a server with the credential of the attempt that makes them, as `temporalio.mcp` asks for them.
 
-- A factory is called with the plugin's factory argument. The plugin of Remit gives each governed attempt one of its
-  own, so each has a connection, and over stdio a process, of its own, and it ends with the attempt.
-- Without an argument (listing tools) no credential is read: a server is started without the variables and asked
-  without the header, for that connection is shared between attempts.
+- A factory is called with an argument. Remit's mapping gives each attempt with a credential one of its own, so each has
+  a connection, and over stdio a process, of its own, and it ends with the attempt.
+- Without an argument, as for listing tools, a connection is shared between attempts. It gets no credential, whoever
+  makes it: its server is started without the variables and asked without the header.
 - Needs mcp 2.
 """
 
@@ -17,7 +17,7 @@ import httpx2
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
-from remit.credentials import current_credential
+from remit.credentials import CREDENTIAL, current_credential
 from remit.delivery._header import AUTHORIZATION
 from remit.delivery._process import Process
 from remit.delivery.httpx2 import AsyncTransport
@@ -80,12 +80,12 @@ async def _http(url: str, transport: httpx2.AsyncBaseTransport) -> AsyncIterator
 
 
 def _given(argument: Any) -> bool:
-    """Tell whether this connection is an attempt's own.
+    """Tell whether a connection is an attempt's own, and has a credential.
 
     Raises:
-        Refused: ``credential.none``: it should be, and there is no credential.
+        Refused: ``credential.none``: the attempt is over.
     """
-    if argument is None:
+    if argument is None or CREDENTIAL.get() is None:
         return False
     current_credential()
     return True

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import uvicorn
 from mcp import Client, StdioServerParameters
@@ -93,18 +92,26 @@ async def test_what_is_shared_has_no_credential_even_within_an_attempt() -> None
             assert "FLIGHTS_DSN" not in await said(client, "variables")
 
 
-async def test_nothing_is_started_without_a_credential() -> None:
+async def test_outside_an_attempt_a_server_has_none() -> None:
+    async with stdio(server(), {"FLIGHTS_DSN": "token"})("an argument of the agent's own") as client:
+        assert "FLIGHTS_DSN" not in await said(client, "variables")
+
+
+async def test_nothing_is_started_after_an_attempt() -> None:
     for connect in (stdio(server(), {"FLIGHTS_DSN": "token"}), http("http://127.0.0.1:1/mcp")):
-        with pytest.raises(Refused) as refused:
-            connect({"attempt": "1"})
+        with attempt() as credential:
+            credential.forget()
+            with pytest.raises(Refused) as refused:
+                connect({"attempt": "1"})
         assert refused.value.code == "credential.none"
 
 
 async def test_an_attempt_that_ends_before_its_server_starts_gives_it_nothing() -> None:
-    with attempt():
+    with attempt() as credential:
         client = stdio(server(), {"FLIGHTS_DSN": "token"})({"attempt": "1"})
-    with pytest.raises(Refused) as refused:
-        await client.__aenter__()
+        credential.forget()
+        with pytest.raises(Refused) as refused:
+            await client.__aenter__()
     assert refused.value.code == "credential.none"
 
 
@@ -210,6 +217,6 @@ async def test_a_connection_kept_beyond_its_attempt_sends_nothing(site: tuple[st
 
 
 def test_a_wrong_address_is_said_at_once() -> None:
-    with pytest.raises(Usage):
+    with pytest.raises(Usage) as refused:
         http("flights")
-    assert httpx2  # what the transport is made of
+    assert refused.value.code == "delivery.origin"
