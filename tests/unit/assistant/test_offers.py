@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from remit.errors import Usage
 from remit.job import Job
 
 LOOKING = {"list_tasks", "show_task", "watch_task", "explain_task", "list_delegations", "list_approvals"}
+GUIDE = Path(__file__).parents[3] / "docs/guides/mcp-server.md"
 DECIDING = ("approve", "reject", "decide", "revoke", "suspend", "reinstate", "resume", "follow")
 JOB = """
 agent: flight-analyst
@@ -65,6 +68,10 @@ class TestWhich:
         assert set(offers(submit=False)) == LOOKING
         assert set(offers(submit=True)) == {*LOOKING, "submit_job"}
         assert [name for name, one in offers(submit=True).items() if one.changes] == ["submit_job"]
+
+    def test_the_guide_names_exactly_these(self) -> None:
+        rows = re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+        assert rows == list(offers(submit=True))
 
     def test_no_hand_decides_or_stops(self) -> None:
         given = {name for name, _ in inspect.getmembers(Hands, inspect.isfunction) if not name.startswith("_")}
