@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from pydantic_ai.durable_exec.temporal import AgentPlugin, PydanticAIPlugin
 
 from remit.embedded import Stack
-from remit.errors import Usage
+from remit.errors import Refused, Usage
 from remit.mapping import Mapping
 from remit.settings import Settings
 from tests.frameworks.ground import Ground, Run, eventually, governed
@@ -339,3 +341,79 @@ async def test_an_mcp_servers_tools_are_decided_one_by_one(stack: Stack, setting
         await run.resume()
         assert await told(run) == ['[{"n": 1}]']
         assert cut_short(run.outcomes("flights.query_flights")) == ["permitted", "cut short", "permitted", "ok"]
+
+
+class Model(ThreadingHTTPServer):
+    """OpenAI's chat completions on loopback: one tool call, then what was told of it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Completions)
+        self.asked: list[tuple[str | None, dict[str, Any]]] = []
+        """Authorization and body of each request."""
+
+
+class Completions(BaseHTTPRequestHandler):
+    server: Model
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.headers["Authorization"], body))
+        tool, given = COUNT
+        last = body["messages"][-1]
+        call = {"id": "call-1", "type": "function", "function": {"name": tool, "arguments": json.dumps(given)}}
+        message = {"content": last["content"]} if last["role"] == "tool" else {"content": None, "tool_calls": [call]}
+        answer = {
+            "id": "chat-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "gpt-scripted",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }
+        sent = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+async def test_a_model_is_asked_with_the_attempts_key(
+    stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model()
+    serving = threading.Thread(target=model.serve_forever)
+    serving.start()
+    monkeypatch.setenv("REMIT_TEST_MODEL", f"http://127.0.0.1:{model.server_port}")
+    try:
+        from tests.frameworks.pydantic_ai_openai import Paying, client
+
+        rule = '[models."openai:gpt-*"]\nresource = "planner"\ncredential = "weather-api"\n'
+        text = TEXT.replace('[models."function:scripted"]\nresource = "planner"\n', rule)
+        async with governed(
+            stack,
+            settings,
+            Mapping.parse(text),
+            plugins=[PydanticAIPlugin()],
+            workflows=[Paying],
+            queue=f"{QUEUE}-openai",
+        ) as ground:
+            run = await ground.start(Paying.run, "How many flights were there?")
+            assert await told(run) == [{"n": 336776}]
+            key = (stack.home / "keys" / "weather-api").read_text()
+            assert [given for given, _ in model.asked] == [f"Bearer {key}"] * 2
+            assert key not in (await run.history()).to_json()
+            assert run.outcomes("openai:gpt-scripted") == ["permitted", "ok"] * 2
+            await run.replays()
+            refused = await ground.start(Paying.run, "And now?", actions=("read",))
+            assert await refused.code() == "policy.denied"
+        with pytest.raises(Refused, match="no credential here"):
+            await client.models.list()
+        assert len(model.asked) == 2, "nothing is asked without a permitted attempt"
+    finally:
+        model.shutdown()
+        serving.join()
+        model.server_close()
