@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 IDENTITY_KEY = "keys/identity.pem"
 JWKS = "jwks.json"
 """Public keys of downstream access tokens."""
+STORED = ("model-key", "weather-api")
+"""Secrets of the catalogue's ``secret`` profiles, made up here; a real one is written over it."""
 
 
 def provision(stack: Stack, *, policies: Path) -> Bootstrapped:
@@ -45,7 +47,7 @@ def provision(stack: Stack, *, policies: Path) -> Bootstrapped:
     catalogue = Catalogue.load(policies / CATALOGUE)
     issuer = state.secret(IDENTITY_KEY, lambda: LocalSigner.generate().to_pem())
     passwords = {name: _password(state, name) for name in catalogue.people}
-    stored = {"weather-api": {"key": state.secret("keys/weather-api", _generated).decode()}}
+    stored = {name: {"key": state.secret(f"keys/{name}", _generated).decode()} for name in STORED}
     dsn = psycopg.conninfo.conninfo_to_dict(stack.postgres.dsn)
     done = asyncio.run(
         _bootstrap(
