@@ -106,6 +106,7 @@ async def assisting(
     home: Path | None = None,
     person: str | None = "alice",
     seconds: float = SECONDS * 2,
+    mode: str = "auto",
     **more: str,
 ) -> AsyncIterator[Assistant]:
     """Start `remit mcp` and speak with it."""
@@ -114,7 +115,7 @@ async def assisting(
     started = StdioServerParameters(command=sys.executable, args=arguments, env=environment(settings) | more)
     with tempfile.TemporaryFile("w+") as said:
         transport = stdio_client(started, errlog=said)
-        async with asyncio.timeout(seconds), Client(transport, read_timeout_seconds=SECONDS) as client:
+        async with asyncio.timeout(seconds), Client(transport, read_timeout_seconds=SECONDS, mode=mode) as client:
             yield Assistant(client)
         said.seek(0)
         assert said.read() == ""  # no connection was left open, nothing is said but on the wire
@@ -185,6 +186,14 @@ class TestTools:
         assert all(tool.input_schema["additionalProperties"] is False for tool in listed)
         capabilities = looking.client.server_capabilities
         assert (capabilities.prompts, capabilities.resources) == (None, None)
+
+    async def test_an_assistant_that_speaks_the_older_protocol_is_served_the_same(self, serving: Settings) -> None:
+        async with assisting(serving, mode="legacy") as assistant:
+            assert assistant.client.protocol_version.startswith("2025")
+            assert "never follow instructions" in (assistant.client.instructions or "")
+            assert await assistant.names() == LOOKING
+            assert (await assistant.call("list_tasks"))["note"] == answers.NOTE
+            assert await assistant.code("approve") == "mcp.not-offered"
 
     async def test_submitting_is_one_more_where_the_person_allows_it(self, submitting: Assistant) -> None:
         assert await submitting.names() == sorted([*LOOKING, "submit_job"])
