@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
-from mcp.server import MCPServer
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from remit.delivery.mcp import http, stdio
 from remit.errors import Refused, Usage
 
 from .conftest import SECRET, attempt
+from .mcp_site import Front, mcp_site
 
 FILE = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -145,37 +143,10 @@ async def test_a_cancelled_attempts_process_is_killed(manner: str, times: int) -
     await gone(process)
 
 
-class Front:
-    """Notes the headers of each request to an MCP server, and redirects once if told to."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.seen: list[dict[str, str]] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            self.seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture
 async def site() -> AsyncIterator[tuple[str, Front]]:
-    """A real MCP server over streamable HTTP."""
-    made = MCPServer("headers")
-    made.tool(name="echo")(_echo)
-    front = Front(made.streamable_http_app())
-    running = uvicorn.Server(uvicorn.Config(front, port=0, log_level="error", lifespan="on"))
-    serving = asyncio.create_task(running.serve())
-    while not running.started:
-        assert not serving.done()
-        await asyncio.sleep(0.02)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}/mcp", front
-    running.should_exit = True
-    await serving
-
-
-def _echo(text: str) -> str:
-    return text
+    async with mcp_site() as made:
+        yield made
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Flights-Key"])
