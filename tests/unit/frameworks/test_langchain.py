@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
@@ -81,6 +81,19 @@ async def noded(tool: BaseTool, given: dict[str, Any], **options: Any) -> Any:
     graph.add_edge(START, "tools")
     call = {"name": tool.name, "args": given, "id": "c"}
     return await graph.compile().ainvoke({"messages": [AIMessage("", tool_calls=[call])]})
+
+
+@tool
+async def informed(
+    text: str,
+    call: Annotated[str, InjectedToolCallId],
+    state: Annotated[dict[str, Any], InjectedState],
+    runtime: ToolRuntime,
+    times: int = 1,
+) -> str:
+    """Take what a model does not say from the graph."""
+    RAN.append(f"{text} {call} {len(state['messages'])} {runtime.tool_call_id}")
+    return text * times
 
 
 class Body(ActivityInboundInterceptor):
@@ -152,6 +165,13 @@ async def test_any_other_call_is_refused(way: str, other: str) -> None:
         assert refused.value.details[0]["remit"] == "Refused"
     else:
         assert refused.value.code == "tool.inline"
+
+
+async def test_what_a_tool_node_adds_is_no_part_of_the_call() -> None:
+    await attempt(lambda: noded(informed, {"text": "a"}), grant("informed", {"text": "a"}))
+    assert RAN == ["a c 1 c"]
+    with pytest.raises(Refused):
+        await attempt(lambda: noded(informed, {"text": "a"}), grant("informed", {"text": "a", "times": 1}))
 
 
 async def test_text_is_no_arguments() -> None:

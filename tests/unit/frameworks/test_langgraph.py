@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from temporalio.langgraph import LangGraphPlugin
 
-from remit.errors import Refused
+from remit.errors import Refused, Usage
 from remit.frameworks import Seen, ToolCall
 from remit.frameworks.langgraph import LangGraph
 from remit.mapping import Mapping
@@ -28,6 +31,10 @@ MAPPING = Mapping.parse(
     model = "planner"
     [nodes."g.inside"]
     runs = "tools"
+    [tools.many]
+    activity = "m.many"
+    action = "dataset:query"
+    resource = "{dataset}"
     [tools.query]
     activity = "m.query"
     action = "dataset:query"
@@ -323,6 +330,8 @@ def test_what_an_activity_is() -> None:
 def test_a_task_that_is_a_tool() -> None:
     arguments = given("flights", sql="select 1", config={"tags": []})
     assert READER.calls("m.query", arguments) == [ToolCall("query", {"0": "flights", "sql": "select 1"})]
+    with pytest.raises(Refused):
+        READER.calls("m.query", given("flights", **{"0": "payroll"}))
     own = [{"dataset": "flights"}]  # an activity of the worker's own
     assert READER.calls("m.query", own) == [ToolCall("query", {"0": {"dataset": "flights"}})]
     for refuse in (
@@ -341,6 +350,10 @@ async def query(dataset: str, sql: str = "select 1", *, limit: int = 1) -> Any:
     return []
 
 
+async def many(dataset: str, *more: str, **others: Any) -> Any:
+    return []
+
+
 def test_what_is_seen_at_a_workers_start() -> None:
     graph = StateGraph(MessagesState)
     for name, where in (("inside", "workflow"), ("listed", "workflow"), ("free", "workflow"), ("tools", "activity")):
@@ -348,6 +361,7 @@ def test_what_is_seen_at_a_workers_start() -> None:
     graph.add_edge(START, "tools")
     theirs = LangGraphPlugin(graphs={"g": graph})
     theirs.execute("m.query", query, {"execute_in": "activity"})
+    theirs.execute("m.many", many, {"execute_in": "activity"})
     reader = LangGraph(MAPPING)
     config: Any = {"activities": theirs.activities, "interceptors": theirs.interceptors}
     seen = list(reader.seen(config))
@@ -361,3 +375,35 @@ def test_what_is_seen_at_a_workers_start() -> None:
     for wrong in (given("flights", "select 1", 3), given("flights", dataset="payroll"), given(other=1)):
         with pytest.raises(Refused):
             reader.calls("m.query", wrong)
+    everything = {"dataset": "flights", "more": ["a", "b"], "others": {"c": 1}}
+    assert reader.calls("m.many", given("flights", "a", "b", c=1)) == [ToolCall("many", everything)]
+
+
+def test_a_plugin_that_cannot_be_looked_into_is_not_trusted() -> None:
+    class LangGraphInterceptor:
+        """As a later release may have it."""
+
+    with pytest.raises(Usage) as refused:
+        list(READER.seen({"interceptors": [LangGraphInterceptor()]}))  # type: ignore[list-item, typeddict-item]
+    assert refused.value.code == "framework.unknown"
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "langgraph.md"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "langgraph"
+
+
+def test_what_the_guide_shows_stands_in_the_example() -> None:
+    code = "\n".join(path.read_text() for path in EXAMPLE.iterdir() if path.suffix in (".py", ".toml"))
+    blocks = re.findall(r"```(python|toml)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(blocks) == 5
+    for kind, block in blocks:
+        if kind == "toml" and "acme" in block:
+            assert Mapping.parse(block).of_activity("acme.flights.count_flights")
+        else:
+            assert block.strip("\n") in code, block
+
+
+def test_the_guide_names_the_releases_that_are_installed() -> None:
+    text = GUIDE.read_text()
+    for name in ("langgraph", "langchain-core", "langchain", "temporalio-langgraph", "temporalio"):
+        assert f"{name} {version(name)}" in text
