@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from remit.errors import Refused
 from remit.mapping import Mapping
@@ -69,6 +70,16 @@ class Seen:
     where: str
 
 
+class Acts(Protocol):
+    """Who acts in a governed workflow; `remit.temporal.workflow` says it."""
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Return a block for `hand_over`, in which whoever acts goes on acting."""
+
+    async def hand_over(self, agent: str | None) -> None:
+        """Have an agent of the mapping act to the end of the block; None: whoever acted when it began."""
+
+
 class Framework:
     """How one framework's activities are read; arguments and results are JSON, except in `ready`.
 
@@ -82,6 +93,8 @@ class Framework:
         self.mapping = mapping
         self.parameters: dict[str, tuple[str, ...]] = {}
         """Names of the arguments of the activities registered on this worker, by activity type."""
+        self.acts: Acts | None = None
+        """Has other agents act; given by whoever governs."""
 
     def kind(self, activity: str) -> Kind | None:
         """Return what an activity type is, None when it is not this framework's."""

@@ -30,6 +30,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from remit.errors import Usage
 from remit.mapping import Mapping
 from remit.temporal import _names as names
+from remit.temporal import workflow as acts
 from remit.temporal._activity import ActivityInbound
 from remit.temporal._client import ClientInterceptor
 from remit.temporal._internal import Internal
@@ -169,6 +170,8 @@ class RemitPlugin(SimplePlugin):
     def _besides(self) -> list[Interceptor]:
         """Return what frameworks need besides, to see what no activity shows."""
         frameworks = self._mapped.frameworks if self._mapped else ()
+        for framework in frameworks:
+            framework.acts = acts
         return [one for framework in frameworks for one in framework.interceptors()]
 
 

@@ -17,8 +17,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -45,6 +45,7 @@ __all__ = [
     "execute_child",
     "governed",
     "hand_over",
+    "scope",
     "start_child",
 ]
 
@@ -104,6 +105,18 @@ async def acting_as(agent: str | Handover | None = None) -> AsyncIterator[None]:
     outer = acting.holder
     holder = outer if agent is None else await acting.found(outer, agent)
     with acting.within(holder):
+        yield
+
+
+@contextmanager
+def scope() -> Iterator[None]:
+    """Have whoever acts go on acting inside the block; `hand_over` inside lasts to its end.
+
+    It waits for nothing, so that a framework that returns at once, and goes on in a task of the event loop, can be
+    started in it.
+    """
+    acting = _required().children.acting
+    with acting.within(acting.holder):
         yield
 
 
