@@ -130,7 +130,11 @@ class Served:
 
 @workflow.defn
 class Pair:
-    """Has another agent: handed off to, or as a tool."""
+    """Has another agent: handed off to, and back, or as a tool."""
+
+    @workflow.init
+    def __init__(self, prompt: str, other: str, way: str) -> None:
+        self.stream = WorkflowStream()
 
     @workflow.run
     async def run(self, prompt: str, other: str, way: str) -> str:
@@ -139,9 +143,15 @@ class Pair:
             name="Desk",
             model="planner",
             tools=[TOOLS["query_flights"], *([writer.as_tool("ask_writer", "Ask.")] if way == "tool" else [])],
-            handoffs=[writer] if way == "agent" else [handoff(writer)] if way == "handoff" else [],
+            handoffs=[] if way == "tool" else [handoff(writer)] if way == "handoff" else [writer],
         )
-        return str((await Runner.run(agent, prompt)).final_output)
+        writer.handoffs.append(agent)
+        if way != "stream":
+            return str((await Runner.run(agent, prompt)).final_output)
+        running = Runner.run_streamed(agent, prompt)
+        async for _ in running.stream_events():
+            pass
+        return str(running.final_output)
 
 
 class _Late(RunHooks[Any]):

@@ -92,6 +92,18 @@ inline = true
 
 [agents."Trusted writer"]
 share = true
+
+[agents."Report writer"]
+agent = "report-writer"
+actions = ["report:publish", "model:invoke"]
+spaces = ["flights"]
+budget = 10
+
+[agents."Greedy writer"]
+agent = "report-writer"
+actions = ["report:publish", "model:invoke"]
+spaces = ["hr"]
+budget = 10
 """
     + SERVER.format("pipe")
     + SERVER.format("old")
@@ -117,6 +129,16 @@ SCRIPTS = {
     "scribble": [[Call("scribble", {"text": "x"})]],
     "hand over": [[Call("transfer_to_trusted_writer", {})], [publish("openai_handed")]],
     "ask": [[Call("ask_writer", {"input": "count"})]],
+    "hand over, and back": [
+        [COUNT],
+        [Call("transfer_to_report_writer", {})],
+        [COUNT],
+        [publish("openai_narrower")],
+        [Call("transfer_to_desk", {})],
+        [COUNT],
+    ],
+    "ask, and go on": [[Call("ask_writer", {"input": "count"})], [COUNT]],
+    "be greedy": [[Call("transfer_to_greedy_writer", {})], [COUNT]],
     "unmapped tool": [[Call("whoami", {"dataset": "flights"})]],
 }
 
@@ -388,3 +410,38 @@ async def test_an_agent_that_is_a_tool_and_shares_is_governed(ground: Ground) ->
     run = await ground.start(Pair.run, "ask", "Trusted writer", "tool")
     assert heard(await run.result()) == [json.dumps([ALL])]
     assert run.outcomes("query_flights") == ["permitted", "ok"]
+
+
+@pytest.mark.parametrize("way", ["agent", "handoff", "stream"])
+async def test_an_agent_that_is_handed_something_acts_under_that_until_it_hands_back(ground: Ground, way: str) -> None:
+    run = await ground.start(Pair.run, "hand over, and back", "Report writer", way)
+    await run.approve()
+    before, _, refused, published, _, after = heard(await run.result())
+    assert before == after == ALL
+    assert "[policy.denied]" in refused, "the task's agent may read, the one it handed over to may not"
+    assert published == "reports.openai_narrower: 1 rows"
+    (own,) = run.delegations
+    (handed,) = {one["delegation"] for one in run.records("publish_report")}
+    assert handed != own
+    assert {one["agent"] for one in run.records("publish_report")} == {"spiffe://remit.local/agent/report-writer"}
+    assert {one["delegation"] for one in run.records("writer")} == {handed}
+    assert {one["delegation"] for one in run.records("planner")} == {own}
+    assert [one["delegation"] for one in run.records("query_flights") if one["outcome"] == "ok"] == [own, own]
+    await run.replays()
+
+
+async def test_an_agent_that_is_a_tool_acts_under_what_it_is_handed(ground: Ground) -> None:
+    run = await ground.start(Pair.run, "ask, and go on", "Report writer", "tool")
+    told, given = heard(await run.result())
+    assert "[policy.denied]" in told, "the writer may not read"
+    assert given == ALL
+    (own,) = run.delegations
+    assert own not in {one["delegation"] for one in run.records("writer")}
+    assert [one["delegation"] for one in run.records("query_flights") if one["outcome"] == "ok"] == [own]
+    await run.replays()
+
+
+async def test_nothing_is_handed_over_that_the_task_does_not_hold(ground: Ground) -> None:
+    run = await ground.start(Pair.run, "be greedy", "Greedy writer", "agent")
+    assert (await run.code() or "").startswith(("delegation.", "chain."))
+    assert run.outcomes("writer") == []

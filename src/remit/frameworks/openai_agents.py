@@ -13,6 +13,7 @@ from collections import abc
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from remit.errors import Usage
 from remit.frameworks.mcp import MCP, PREFIX
 from remit.frameworks.reading import Framework, Kind, ModelCall, Seen, ToolCall, unreadable
 from remit.mapping import Mapping
@@ -95,7 +96,9 @@ class OpenAIAgents(Framework):
         """Return what looks at the agents themselves."""
         from remit.frameworks.openai_agents_runs import interceptors
 
-        return interceptors(self.mapping)
+        if self.acts is None:
+            raise Usage("nobody says who acts", code="plugin.parts", next_action="Give the mapping to a RemitPlugin.")
+        return interceptors(self.mapping, self.acts)
 
 
 def _of_server(activity: str) -> str | None:

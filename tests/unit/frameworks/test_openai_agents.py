@@ -8,9 +8,10 @@ import pytest
 from agents.lifecycle import RunHooksBase
 
 from remit.errors import Refused, Usage
-from remit.frameworks import ToolCall, openai_agents_runs
+from remit.frameworks import ToolCall, openai_agents_look, openai_agents_runs
 from remit.frameworks.openai_agents import OpenAIAgents
 from remit.mapping import Mapping
+from remit.temporal import workflow as acts
 
 ASKS, STREAMS = "invoke_model_activity", "invoke_model_activity_streaming"
 MAPPING = Mapping.parse(
@@ -284,17 +285,17 @@ def test_a_refusal_is_the_tools_output(reader: OpenAIAgents) -> None:
 
 
 def test_a_release_that_cannot_be_looked_into_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(openai_agents_runs.interceptors(MAPPING)) == 1
+    assert len(openai_agents_runs.interceptors(MAPPING, acts)) == 1
     with monkeypatch.context() as changed:
         changed.delattr(RunHooksBase, "on_tool_start")
         with pytest.raises(Usage) as refused:
-            openai_agents_runs.interceptors(MAPPING)
+            openai_agents_runs.interceptors(MAPPING, acts)
     assert refused.value.code == "framework.unknown"
     assert "RunHooks.on_tool_start" in refused.value.message
 
     async def run_otherwise() -> None:
         """Stand for another way to make tools of activities."""
 
-    monkeypatch.setattr(openai_agents_runs.theirs, "activity_as_tool", run_otherwise)
+    monkeypatch.setattr(openai_agents_look.theirs, "activity_as_tool", run_otherwise)
     with pytest.raises(Usage, match="activity_as_tool"):
-        openai_agents_runs.interceptors(MAPPING)
+        openai_agents_runs.interceptors(MAPPING, acts)
