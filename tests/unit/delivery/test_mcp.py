@@ -14,9 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents.mcp import (
+    MCPServerStdio,
+    MCPServerStdioParams,
+    MCPServerStreamableHttp,
+    MCPServerStreamableHttpParams,
+)
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
 
+from remit.delivery import environment
+from remit.delivery.httpx2 import Auth
 from remit.delivery.mcp import http, stdio
 from remit.errors import Refused, Usage
 
@@ -191,3 +199,22 @@ def test_a_wrong_address_is_said_at_once() -> None:
     with pytest.raises(Usage) as refused:
         http("flights")
     assert refused.value.code == "delivery.origin"
+
+
+async def test_the_openai_agents_sdks_own_servers_take_the_same() -> None:
+    with attempt():
+        stdio_params = MCPServerStdioParams(command=sys.executable, args=[FILE], env=environment({"KEY": "token"}))
+        async with MCPServerStdio(stdio_params, client_session_timeout_seconds=60) as own:
+            seen = (await own.call_tool("variables", {})).structured_content
+    assert seen is not None
+    assert digest(SECRET) in json.dumps(seen)
+    with pytest.raises(Refused):
+        environment({"KEY": "token"})
+
+
+async def test_the_openai_agents_sdks_own_connections_take_the_same(site: tuple[str, Front]) -> None:
+    url, front = site
+    with attempt():
+        async with MCPServerStreamableHttp(MCPServerStreamableHttpParams(url=url, auth=Auth(to=url))) as own:
+            assert "a" in str((await own.call_tool("echo", {"text": "a"})).content)
+    assert {one.get("authorization") for one in front.seen} == {f"Bearer {SECRET}"}
