@@ -236,6 +236,17 @@ async def governed(
             yield Ground(stack, settings, parts, client, queue, workflows, both, replay or {})
 
 
+def nap(name: str) -> str:
+    """Return a query that sleeps a minute, unless `wake` was called with the same name: then it does not sleep."""
+    return f"select pg_sleep(case when to_regclass('reports.awake_{name}') is null then 60 else 0 end)::text as slept"
+
+
+def wake(stack: Stack, name: str) -> None:
+    """Let queries of `nap` that begin from now on be quick."""
+    with stack.postgres.connect("flights", autocommit=True) as admin:
+        admin.execute(f"CREATE TABLE IF NOT EXISTS reports.awake_{name} ()".encode())
+
+
 async def eventually(holds: Callable[[], Any] | Callable[[], Awaitable[Any]], *, seconds: float = SECONDS) -> Any:
     """Return what is true once it is."""
     deadline = time.monotonic() + seconds

@@ -13,7 +13,13 @@ from examples.stage import ACTS, show
 from remit.embedded import Stack
 from remit.settings import Settings
 
-pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore:Cannot find activity to cancel"),
+    # What the frameworks and Temporal's own converter do with pydantic.
+    pytest.mark.filterwarnings("ignore:The `dict` method is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*is deprecated; use:DeprecationWarning"),
+]
 
 THERE = [name for name in NAMES if importlib.util.find_spec(f"examples.{name}") is not None]
 

@@ -13,24 +13,21 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
-from mcp import Client as MCPClient
-from mcp.client.stdio import StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
+from mcp import Client, StdioServerParameters
 from temporalio.mcp import MCPPlugin
 
 from examples.mcp.server import HEADER
-from remit.credentials import CREDENTIAL
 from remit.delegation import Reference
+from remit.delivery.mcp import http, stdio
 from remit.embedded import Stack
 from remit.errors import Usage
 from remit.mapping import Mapping
 from remit.settings import Settings
 from remit.statements import Event
 from tests.attacks.effects import effects
-from tests.frameworks.ground import Ground, eventually, governed
+from tests.frameworks.ground import Ground, eventually, governed, nap, wake
 from tests.frameworks.mcp_agents import AGENTS, AtOnce, Connected, Operations
 from tests.integration.acting import Task, state
 
@@ -74,9 +71,8 @@ def publish(table: str) -> list[Any]:
     return ["call_tool", "publish_report", {"table": table, "sql": "select count(*) as n from flights"}]
 
 
-def nap(seconds: float) -> list[Any]:
-    sql = f"select pg_sleep({seconds})::text as slept"
-    return ["call_tool", "query_flights", {"dataset": "flights", "sql": sql}]
+def napping(name: str) -> list[Any]:
+    return ["call_tool", "query_flights", {"dataset": "flights", "sql": nap(name)}]
 
 
 @pytest.fixture(scope="module")
@@ -101,33 +97,11 @@ def address() -> Iterator[str]:
         process.wait()
 
 
-@contextlib.asynccontextmanager
-async def over_http(address: str, headers: dict[str, str]) -> AsyncIterator[Any]:
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        streamable_http_client(address, http_client=http) as streams,
-    ):
-        yield streams
-
-
 @pytest.fixture(scope="module")
 async def ground(stack: Stack, settings: Settings, address: str) -> AsyncIterator[Ground]:
-    def pipe(attempt: str | None) -> MCPClient:
-        credential = CREDENTIAL.get()
-        return MCPClient(
-            StdioServerParameters(
-                command=sys.executable,
-                args=["-m", "tests.frameworks.mcp_server"],
-                env={"DATABASE_URL": credential["dsn"]} if credential else {},
-                cwd=REPOSITORY,
-            )
-        )
-
-    def web(attempt: str | None) -> MCPClient:
-        credential = CREDENTIAL.get()
-        headers = {HEADER: credential["dsn"]} if credential else {}
-        return MCPClient(over_http(address, headers))
-
+    command = StdioServerParameters(command=sys.executable, args=["-m", "tests.frameworks.mcp_server"], cwd=REPOSITORY)
+    pipe = stdio(command, {"DATABASE_URL": "dsn"})
+    web = http(address, field="dsn", name=HEADER, scheme="")
     plugin = MCPPlugin({"pipe": pipe, "web": web})
     async with governed(stack, settings, MAPPING, plugins=[plugin], workflows=AGENTS, queue="mcp") as made:
         yield made
@@ -191,9 +165,9 @@ async def test_a_rejection_is_told(ground: Ground) -> None:
 
 @both
 async def test_a_revocation_in_mid_call_ends_server_and_query_and_a_fresh_delegation_goes_on(
-    ground: Ground, server: str
+    ground: Ground, stack: Stack, server: str
 ) -> None:
-    run = await ground.start(Operations.run, server, [nap(8), QUERY])
+    run = await ground.start(Operations.run, server, [napping(f"mcp_{server}"), QUERY])
     user = await run.querying()
     serving = served_by(user)
     assert len(serving) == (1 if server == "pipe" else 0)
@@ -203,25 +177,30 @@ async def test_a_revocation_in_mid_call_ends_server_and_query_and_a_fresh_delega
     await eventually(lambda: run.outcomes() in (["permitted", "stopped"], ["permitted", "cancelled"]))
     assert run.users() == []
     await eventually(lambda: not any(one.is_running() for one in serving))
+    wake(stack, f"mcp_{server}")
     fresh = (await run.resume()).delegation
-    assert (await run.querying()).startswith(f"d-{fresh}-1-")
     slept, counted = await run.result()
     assert (slept[0], counted[0]) == (False, False)
+    users = [attempt["lease"]["user"] for attempt in (await run.shown())["steps"][0]["attempts"]]
+    assert (users[0], users[-1][: len(f"d-{fresh}-1-")]) == (user, f"d-{fresh}-1-")
     assert run.outcomes()[-4:] == ["permitted", "ok", "permitted", "ok"]
     assert run.outcomes().count("ok") == 2
     await run.replays()
 
 
 @both
-async def test_an_error_for_want_of_authority_is_no_result(ground: Ground, settings: Settings, server: str) -> None:
+async def test_an_error_for_want_of_authority_is_no_result(
+    ground: Ground, stack: Stack, settings: Settings, server: str
+) -> None:
     """A server that lost its session answers with an error; nobody told the task why."""
-    run = await ground.start(Operations.run, server, [nap(8)])
+    run = await ground.start(Operations.run, server, [napping(f"mcp_untold_{server}")])
     user = await run.querying()
     untold = Task(Reference(run.delegations[0], ""), (), run.task, "")
     await state(settings, untold, Event.REVOKED)
     await run.dead(user)
     await run.until("suspended")
     assert run.outcomes() == ["permitted", "stopped"]
+    wake(stack, f"mcp_untold_{server}")
     await run.resume()
     assert await run.result() == [[False, "[{'slept': ''}]"]]
 
@@ -234,10 +213,11 @@ async def test_no_two_attempts_share_a_process(ground: Ground) -> None:
     await eventually(lambda: not any(psutil.pid_exists(int(process)) for process, _ in answers))
 
 
-async def test_a_connection_the_workflow_names_is_kept_and_decided_with_the_call(ground: Ground) -> None:
-    run = await ground.start(Connected.run, "pipe", "mine", WHO)
-    assert not (await run.result())[0]
-    assert (await run.shown())["steps"][0]["state"] == "done"
+async def test_a_connection_the_workflow_names_is_kept_and_shown_to_whoever_approves(ground: Ground) -> None:
+    run = await ground.start(Connected.run, "pipe", "mine", publish("mcp_mine"))
+    asked = (await run.approve())["input"]
+    assert (asked["table"], asked["_connection"]) == ("mcp_mine", "mine")
+    assert await run.result() == [False, "reports.mcp_mine: 1 rows"]
 
 
 @both
@@ -278,7 +258,7 @@ async def test_a_resource_nobody_delegated_fails_for_its_result_has_no_form_for_
 async def test_a_factory_without_an_argument_is_refused_where_calls_have_credentials(
     stack: Stack, settings: Settings
 ) -> None:
-    def shared() -> MCPClient:
+    def shared() -> Client:
         raise AssertionError("it is never asked")
 
     plugin = MCPPlugin({"pipe": shared, "other": shared})
