@@ -121,7 +121,7 @@ def terms_of(handover: Handover) -> dict[str, Any]:
         "spaces": list(handover.spaces),
         "budget": handover.budget,
         "expires_in": handover.expires_in,
-        "max_depth": handover.max_depth,
+        "below": handover.max_depth,
     }
 
 

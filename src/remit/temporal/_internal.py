@@ -123,7 +123,8 @@ class Internal:
                 agent=wanted["agent"],
                 scope=scope,
                 expires_in=wanted["expires_in"],
-                max_depth=wanted["max_depth"],
+                max_depth=wanted.get("max_depth"),
+                below=wanted.get("below", 0),
             )
 
         return await _answer(ask())
@@ -147,7 +148,7 @@ class Internal:
                     agent=found.agent,
                     scope=found.scope,
                     expires_in=found.expires_in,
-                    max_depth=found.max_depth,
+                    below=found.max_depth,
                 )
             if child != info.workflow_id:
                 await self._allow(first_run, reference, child)
@@ -186,8 +187,10 @@ class Internal:
         agent: str,
         scope: Scope,
         expires_in: int,
-        max_depth: int,
+        max_depth: int | None = None,
+        below: int = 0,
     ) -> Answer:
+        """Make a link; without a deepest one that is allowed, so many may follow below it."""
         info = activity.info()
         await self._require(info, first_run)
         chain, _ = await self._authority.describe(reference)
@@ -196,7 +199,7 @@ class Internal:
             agent=agent,
             scope=scope,
             expires_in=expires_in,
-            max_depth=max_depth,
+            max_depth=chain.leaf.depth + 1 + below if max_depth is None else max_depth,
             namespace=info.namespace,
             task=info.workflow_id or "",
             first_run=first_run,
