@@ -135,7 +135,8 @@ class Handover(_Entry):
 
     Args:
         agent: Agent of the catalogue.
-        actions, spaces, budget, max_depth: What it may do, at most what the task holds.
+        actions, spaces, budget: What it may do, at most what the task holds.
+        max_depth: How many links it may make below itself: 0 hands nothing on.
         expires_in: Seconds, or a span such as ``1h``.
         share: It goes on under the task's own delegation instead.
     """
