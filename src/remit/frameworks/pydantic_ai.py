@@ -116,8 +116,8 @@ class PydanticAI(Framework):
         parameters = request.get("model_request_parameters")
         if not isinstance(parameters, Mapping):
             unreadable(activity, "it does not say what the model is offered")
-        most = (request.get("model_settings") or {}).get("max_tokens")
-        if isinstance(most, int):
+        wanted = request.get("model_settings")
+        if isinstance(wanted, Mapping) and isinstance(most := wanted.get("max_tokens"), int):
             settings["max_tokens"] = most
         offers = [self._offered(activity, found.agent, tool) for tool in _tools(activity, parameters, "function_tools")]
         return ModelCall(name, (*offers, *(one.name for one in _hosted(activity, parameters))), settings)
@@ -179,8 +179,8 @@ class PydanticAI(Framework):
         """Tell whether calls of a tool leave the workflow, for an activity or a child, or are not made at all."""
         if tool.get("kind") == "external":
             return True
-        settings = (tool.get("metadata") or {}).get("temporal")
-        if settings is False:
+        metadata = tool.get("metadata")
+        if isinstance(metadata, Mapping) and metadata.get("temporal") is False:
             return False
         toolset = tool.get("toolset_id")
         return any(f"{_PREFIX}{agent}__{of}__{toolset}__call_tool" in self.parameters for of in _CALLS)
