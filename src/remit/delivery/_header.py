@@ -2,7 +2,8 @@
 
 - `Auth` is for ``Authorization``, which both clients take off a request that is redirected to another origin. They
   leave any other header on it, so any other header is added beneath the redirects, by a transport.
-- Only requests to the one origin that was named carry it, whoever chose the address.
+- Only requests to the one origin that was named carry it, whoever chose the address. (A redirect from http to https on
+  the same host keeps what `Auth` put on.)
 - No request or response that a tool keeps holds it afterwards: `Auth` takes it off again, a transport sends a copy.
 """
 
@@ -26,7 +27,8 @@ class Header:
     """Where a credential's field goes.
 
     Args:
-        to: The origin: ``https://host[:port]``; a path after it is of no account.
+        to: The origin: ``https://host[:port]``, a name with other letters than ASCII's as ``xn--…``; a path after it
+            is of no account.
         field: Field of the credential.
         name: The header's name. scheme: Stands before the value, e.g. ``Bearer``.
 
@@ -45,7 +47,7 @@ class Header:
 
     def goes_to(self, url: Any) -> bool:
         """Tell whether a request to this httpx URL carries it."""
-        return (url.scheme, url.host, url.port or _PORTS.get(url.scheme)) == self.to
+        return (url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme)) == self.to
 
     def value(self) -> str:
         """Return what it says now.
@@ -122,7 +124,7 @@ def _origin(text: str) -> _Origin:
     except ValueError:
         scheme = host = ""
         port = None
-    if scheme not in _PORTS or not host or "@" in parts.netloc:
+    if scheme not in _PORTS or not host or not host.isascii() or "@" in parts.netloc:
         raise Usage(
             f"{text!r} is not an origin",
             code="delivery.origin",

@@ -143,7 +143,9 @@ async def test_a_request_that_fails_keeps_nothing(library: Any, ours: Any) -> No
 
 
 @BOTH
-@pytest.mark.parametrize("to", ["", "api.example.com", "ftp://h", "https://", "https://u:p@h", "http://h:x", "//h"])
+@pytest.mark.parametrize(
+    "to", ["", "api.example.com", "ftp://h", "https://", "https://u:p@h", "http://h:x", "//h", "https://bücher.example"]
+)
 def test_an_origin_is_one(library: Any, ours: Any, to: str) -> None:
     with pytest.raises(Usage) as refused:
         ours.Auth(to=to)
@@ -168,6 +170,8 @@ def test_a_default_port_and_a_names_case_are_no_difference(library: Any, ours: A
             "https://api.example.com@evil.org/",
         ):
             assert auth("https://api.example.com", url) is None
+        assert auth("http://[::1]:80", "http://[::1]/a") == f"Bearer {SECRET}"
+        assert auth("https://xn--bcher-kva.example", "https://bücher.example/") == f"Bearer {SECRET}"
 
 
 async def test_openai_signs_with_the_attempts_key_either_way(sites: Sites) -> None:
