@@ -20,7 +20,9 @@ async def main(name: str, person: str) -> None:
     client = await temporal_client(settings, plugins=[RemitPlugin()])
     async with Remit.open(settings, person=person) as someone:
         task = (await start(someone, client, load(name))).task
-    print(f"{task}\n\n  remit show {task}\n  remit approve {task} --as bob\n  remit revoke {task}")  # noqa: T201
+    print(f"{task}\n")  # noqa: T201
+    for what in (f"show {task}", f"approve {task} --as bob", f"revoke {task}", f"resume {task}"):
+        print(f"  remit {what}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from remit.frameworks.mcp import MCP
 from remit.frameworks.reading import ToolCall
 from remit.mapping import Mapping, Rule, Server
 
+ROOT = Path(__file__).parents[3]
+GUIDE = ROOT / "docs" / "guides" / "mcp.md"
 CALL = "temporalio.mcp.flights.call-tool"
 REQUEST = {"factory_argument": None, "name": "query", "arguments": {"dataset": "flights"}, "meta": None}
 PROMPT = {"factory_argument": None, "name": "summary", "arguments": {"carrier": "UA"}}
@@ -185,6 +190,24 @@ def test_a_factory_without_an_argument_is_refused_where_calls_have_credentials(
         READ.seen(config)
     assert caught.value.code == "mcp.shared"
     assert "'flights'" in caught.value.message
+
+
+def test_what_the_guide_shows_stands_in_the_example_or_works() -> None:
+    shown = [*(ROOT / "examples" / "mcp").iterdir(), ROOT / "examples" / "running.py"]
+    code = "\n".join(path.read_text() for path in shown if path.suffix in (".py", ".toml"))
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    apart = [block for block in blocks if block.strip("\n") not in code]
+    meaning, factory = apart
+    assert Mapping.parse(meaning).tool("read-resource", server="flights", other=True)
+    made: dict[str, Any] = {}
+    exec(factory, made)
+    assert isinstance(made["FLIGHTS"](None), Client)
+    assert len(blocks) == 8
+
+
+def test_the_guide_names_the_releases_that_are_installed() -> None:
+    text = GUIDE.read_text()
+    assert all(f"{name} {version(name)}" in text for name in ("temporalio-mcp", "mcp", "temporalio"))
 
 
 def names(plugin: MCPPlugin) -> set[str]:
