@@ -13,6 +13,7 @@ from temporalio.langgraph import LangGraphPlugin
 from examples.langgraph import worker as example
 from examples.langgraph.agent import DelayDesk, delays
 from examples.scenario import PROMPT
+from remit.assembly import temporal_client
 from remit.embedded import Stack
 from remit.errors import Usage
 from remit.mapping import Mapping
@@ -225,6 +226,19 @@ async def test_calls_of_one_message_are_steps_of_their_own(ground: Ground) -> No
     await run.replays()
 
 
+async def test_a_revocation_stops_what_runs_and_keeps_what_was_done_beside_it(ground: Ground, stack: Stack) -> None:
+    run = await ground.start(Graph.run, "desk", asking([FLIGHTS, wait_for("sign_beside")]))
+    await run.querying()
+    await eventually(lambda: run.outcomes("query_flights").count("ok") == 1)
+    await run.revoke()
+    await run.until("suspended")
+    give(stack, "sign_beside")
+    await run.resume()
+    assert await heard(run) == [COUNTED, "[{'slept': ''}]"]
+    assert run.outcomes("query_flights").count("ok") == 2
+    await run.replays()
+
+
 async def test_publishing_waits_for_a_person_while_the_call_beside_it_is_done(ground: Ground) -> None:
     run = await ground.start(Graph.run, "desk", asking([FLIGHTS, publish("langgraph")]))
     asked = await run.approve()
@@ -330,7 +344,7 @@ async def test_a_tool_inside_the_workflow_is_decided_when_a_model_proposes_it(gr
     run = await ground.start(Graph.run, "inside", asking([("shout", {"text": "late"})]))
     assert await heard(run) == ["LATE"]
     assert run.outcomes("shout") == ["permitted", "ok"]
-    assert agents.SPOKEN == ["late"]
+    assert set(agents.SPOKEN) == {"late"}
     await run.replays()
     refused = await ground.start(
         Graph.run, "inside", asking([("shout", {"text": "no"})]), actions=["model:invoke", "report:publish"]
@@ -346,6 +360,13 @@ async def test_a_workflow_calls_no_tool_that_was_not_proposed_and_permitted(grou
     assert await run.code() == "tool.inline"
     assert agents.SPOKEN == []
     await run.replays()
+
+
+async def test_a_workflow_without_a_delegation_is_left_alone(ground: Ground) -> None:
+    theirs = await (await temporal_client(ground.settings)).start_workflow(
+        Graph.run, args=["itself", asking()], id="langgraph-left-alone", task_queue=QUEUE
+    )
+    assert await theirs.result() == "NOBODY ASKED"
 
 
 async def test_a_node_inside_the_workflow_that_nothing_speaks_for_keeps_the_worker_from_starting(

@@ -6,7 +6,8 @@
 - In a governed workflow it is a call that a model proposed there and that was permitted, of a tool mapped as inline.
 - A tool that is listed as ungoverned by its name may be called anywhere.
 - A callback handler is what LangChain asks before each call; it is set in a context variable, so that the agent's code
-  need not know of it. It is seen in threads that LangChain or asyncio start, not in a bare `threading.Thread`.
+  need not know of it, and found in every thread that LangChain or asyncio start. Where the context is lost, in a bare
+  thread, nobody can tell whose call it is: in a process that governs, it is refused. So is one outside Temporal there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fnmatch import fnmatchcase
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -92,9 +93,22 @@ def _hook() -> tuple[ContextVar[BaseCallbackHandler | None], Callable[[Judge], B
             arguments = given.get("inputs")
             self._judge(str((serialized or {}).get("name") or ""), input_str if arguments is None else arguments)
 
-    variable: ContextVar[BaseCallbackHandler | None] = ContextVar("remit_langchain", default=None)
+    lost: BaseCallbackHandler = Handler(_stray)  # found wherever nothing was set
+    variable: ContextVar[BaseCallbackHandler | None] = ContextVar("remit_langchain", default=lost)
     register_configure_hook(variable, inheritable=True)
     return variable, Handler
+
+
+_GOVERNING: list[Framework] = []
+"""Who reads the mappings of the workers that ran an attempt in this process."""
+
+
+def _stray(name: str, arguments: Any) -> None:
+    """Judge a call that no attempt and no workflow of a governed worker is seen to make."""
+    if not _GOVERNING or activity.in_activity() or workflow.in_workflow():
+        return  # nobody governs here, or it is a worker's that nobody governs
+    if not any(_ungoverned(reader, name) for reader in _GOVERNING):
+        raise _refusal(name)
 
 
 class LangChainInterceptor(Interceptor):
@@ -110,6 +124,8 @@ class LangChainInterceptor(Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Watch one attempt."""
+        if self._reader not in _GOVERNING:
+            _GOVERNING.append(self._reader)
         return Attempted(next, self._reader)
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
@@ -213,12 +229,12 @@ class _Outbound(WorkflowOutboundInterceptor):
             handle.add_done_callback(partial(self._noted, input.activity))
         return handle
 
-    def _noted(self, activity: str, done: asyncio.Task[Any]) -> None:
+    def _noted(self, kind: str, done: asyncio.Task[Any]) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         (payload,) = workflow.payload_converter().to_payloads([done.result()])
         try:
-            proposed = self._reader.proposed(activity, json.loads(payload.data))
+            proposed = self._reader.proposed(kind, json.loads(payload.data))
         except (RemitError, ValueError):
             return  # nothing was read there, so nothing is permitted
         for call in proposed:

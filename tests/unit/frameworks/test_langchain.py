@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from remit.attempt import GRANT, Attempt, Grant
@@ -261,10 +262,27 @@ async def test_attempts_at_once_do_not_see_each_other() -> None:
     assert all(isinstance(one, Refused) for one in found[5:])
 
 
-def test_elsewhere_nothing_is_asked() -> None:
-    langchain.interceptors(READER)
+async def test_a_call_whose_context_is_lost_is_refused_where_a_worker_governs() -> None:
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(repeat_in_a_thread.invoke, GIVEN).result() == "aa"
+
+        async def bare() -> Any:
+            return await asyncio.get_running_loop().run_in_executor(pool, repeat_in_a_thread.invoke, GIVEN)
+
+        with pytest.raises(Refused):
+            await attempt(bare, grant("repeat_in_a_thread", GIVEN))
+        assert RAN == []
+        assert pool.submit(clock.invoke, {}).result() == "noon"
+
+
+def test_where_no_worker_governs_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langchain, "_GOVERNING", [])
+    langchain.interceptors(READER)
+    assert repeat_in_a_thread.invoke(GIVEN) == "aa"
+
+
+async def test_an_activity_that_nobody_governs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langchain, "_GOVERNING", [READER])
+    assert await ActivityEnvironment().run(repeat.ainvoke, GIVEN) == "aa"
 
 
 def test_the_mark_is_remits_own() -> None:
