@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agents import Model, ModelProvider, ModelResponse, Usage
@@ -20,7 +20,6 @@ from openai.types.responses import (
     ResponseOutputMessage,
     ResponseOutputText,
 )
-from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails, ResponseUsage
 
 from examples.scenario import CALLS, PROMPT, Call
 
@@ -33,30 +32,30 @@ class Scripted(ModelProvider, Model):
 
     Args:
         scripts: By the first message; another message is answered with itself.
-        asked: Told the name of the model at every request, in the attempt that makes it.
+        name: The model's.
     """
 
-    def __init__(self, scripts: Mapping[str, Script] = SCRIPTS, *, asked: Callable[[str], None] | None = None) -> None:
+    def __init__(self, scripts: Mapping[str, Script] = SCRIPTS, *, name: str = "") -> None:
         self._scripts = scripts
-        self._asked = asked
-        self._name = ""
+        self._name = name
 
     def get_model(self, model_name: str | None) -> Model:
         """Return the model of a name."""
-        made = Scripted(self._scripts, asked=self._asked)
-        made._name = model_name or ""
-        return made
+        return Scripted(self._scripts, name=model_name or "")
 
     async def get_response(self, system_instructions: str | None, input: Any, *_: Any, **__: Any) -> ModelResponse:
         """Play the next turn."""
-        return ModelResponse(output=self._next(input), usage=Usage(), response_id=None)
+        return ModelResponse(output=self.answer(input).output, usage=Usage(), response_id=None)
 
     async def stream_response(
         self, system_instructions: str | None, input: Any, *_: Any, **__: Any
     ) -> AsyncIterator[ResponseCompletedEvent]:
         """Play the next turn as the one event of a stream."""
-        details = InputTokensDetails(cached_tokens=0, cache_write_tokens=0)
-        response = Response(
+        yield ResponseCompletedEvent(response=self.answer(input), sequence_number=0, type="response.completed")
+
+    def answer(self, input: str | list[Any]) -> Response:
+        """Return the next turn as OpenAI's service answers it."""
+        return Response(
             id="response",
             created_at=0,
             model=self._name,
@@ -65,19 +64,9 @@ class Scripted(ModelProvider, Model):
             parallel_tool_calls=True,
             tool_choice="auto",
             tools=[],
-            usage=ResponseUsage(
-                input_tokens=0,
-                input_tokens_details=details,
-                output_tokens=0,
-                output_tokens_details=OutputTokensDetails(reasoning_tokens=0),
-                total_tokens=0,
-            ),
         )
-        yield ResponseCompletedEvent(response=response, sequence_number=0, type="response.completed")
 
     def _next(self, input: str | list[Any]) -> list[ResponseOutputItem]:
-        if self._asked is not None:
-            self._asked(self._name)
         items: list[Any] = [{"role": "user", "content": input}] if isinstance(input, str) else input
         prompt = next((str(one["content"]) for one in items if one.get("role") == "user"), "")
         script = self._scripts.get(prompt, ())

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import httpx2
 import pytest
+from agents import OpenAIProvider
+from agents.lifecycle import RunHooksBase
 from agents.mcp import MCPServer, MCPServerStdio
-from temporalio.openai_agents import ModelActivityParameters, OpenAIAgentsPlugin, StatelessMCPServerProvider
+from openai import AsyncOpenAI
+from temporalio.openai_agents import (
+    ModelActivityParameters,
+    OpenAIAgentsPlugin,
+    StatefulMCPServerProvider,
+    StatelessMCPServerProvider,
+)
+from temporalio.worker import Worker
 
 from examples.openai_agents import tools
 from examples.openai_agents.scripted import Scripted
 from examples.scenario import Call
+from remit.assembly import assemble, temporal_client
 from remit.credentials import CREDENTIAL
+from remit.delivery.httpx2 import Auth
 from remit.embedded import Stack
-from remit.mapping import Mapping
+from remit.errors import Refused, Usage
+from remit.mapping import Mapping, ModelRule
 from remit.settings import Settings
+from remit.temporal import RemitPlugin
 from tests.frameworks import openai_tools
 from tests.frameworks.ground import ACTIONS, Ground, governed
 from tests.frameworks.openai_workflows import WORKFLOWS, Desk, Pair, Served, Sly, Streaming
@@ -139,7 +156,7 @@ SCRIPTS = {
     ],
     "ask, and go on": [[Call("ask_writer", {"input": "count"})], [COUNT]],
     "be greedy": [[Call("transfer_to_greedy_writer", {})], [COUNT]],
-    "unmapped tool": [[Call("whoami", {"dataset": "flights"})]],
+    "payroll, and what is not mapped": [[COUNT, PAYROLL, Call("whoami", {"dataset": "flights"})]],
 }
 
 
@@ -160,12 +177,13 @@ async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
         MAPPING,
         plugins=[plugin],
         workflows=WORKFLOWS,
-        activities=[tools.query_flights, tools.publish_report, openai_tools.lookup, openai_tools.clock],
+        activities=ACTIVITIES,
         queue=QUEUE,
     ) as made:
         yield made
 
 
+ACTIVITIES = [tools.query_flights, tools.publish_report, openai_tools.lookup, openai_tools.clock]
 PARAMETERS = ModelActivityParameters(start_to_close_timeout=timedelta(minutes=1), streaming_topic="events")
 
 
@@ -360,17 +378,14 @@ async def test_a_delegation_without_models_asks_none(ground: Ground) -> None:
 
 @pytest.mark.parametrize(("server", "old"), [("pipe", False), ("old", True)])
 async def test_an_mcp_servers_tools_are_governed(ground: Ground, server: str, old: bool) -> None:
-    run = await ground.start(Served.run, "payroll", server, old)
-    given, refused, last = (one[0]["text"] for one in heard(await run.result()))
+    run = await ground.start(Served.run, "payroll, and what is not mapped", server, old)
+    given, denied, unmapped = (one[0]["text"] for one in heard(await run.result()))
     assert "336776" in given
-    assert "336776" in last
-    assert "[policy.denied]" in refused
-    tool = f"{server}.query_flights"
-    assert run.outcomes(tool) == ["permitted", "ok", "refused policy.denied", "permitted", "ok"]
+    assert "[policy.denied]" in denied
+    assert "[tool.unmapped]" in unmapped
+    assert sorted(run.outcomes(f"{server}.query_flights")) == ["ok", "permitted", "refused policy.denied"]
     assert run.users() == []
     await run.replays()
-    run = await ground.start(Served.run, "unmapped tool", server, old)
-    assert "[tool.unmapped]" in heard(await run.result())[0][0]["text"]
 
 
 async def test_an_mcp_servers_query_is_revoked_in_mid_call(ground: Ground) -> None:
@@ -445,3 +460,107 @@ async def test_nothing_is_handed_over_that_the_task_does_not_hold(ground: Ground
     run = await ground.start(Pair.run, "be greedy", "Greedy writer", "agent")
     assert (await run.code() or "").startswith(("delegation.", "chain."))
     assert run.outcomes("writer") == []
+
+
+async def test_the_order_of_the_plugins_does_not_matter_and_a_denial_may_fail_the_run(
+    stack: Stack, settings: Settings
+) -> None:
+    strict = MAPPING.model_copy(update={"on_denied": "fail"})
+    async with assemble(settings) as parts:
+        remit = RemitPlugin(authority=parts.authority, presenter=parts.presenter, mapping=strict)
+        both = [OpenAIAgentsPlugin(model_params=PARAMETERS, model_provider=Scripted(SCRIPTS)), remit]
+        client = await temporal_client(settings, plugins=both)
+        async with Worker(client, task_queue=f"{QUEUE}-turned", workflows=WORKFLOWS, activities=ACTIVITIES):
+            turned = Ground(stack, settings, parts, client, f"{QUEUE}-turned", WORKFLOWS, both)
+            run = await turned.start(Desk.run, "count twice at once", ["query_flights"])
+            assert heard(await run.result()) == [ALL] * 2
+            await run.replays()
+            run = await turned.start(Desk.run, "payroll", ["query_flights"])
+            assert await run.code() == "AgentsWorkflowError", "the framework's own name for it"
+            assert run.outcomes("query_flights")[-1] == "refused policy.denied"
+            await run.replays()
+
+
+class Provider(BaseHTTPRequestHandler):
+    """OpenAI's service, with a scripted model: notes the keys it is shown."""
+
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        self.keys.append(self.headers["Authorization"])
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = Scripted(SCRIPTS, name=asked["model"]).answer(asked["input"]).model_dump_json().encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    Provider.keys.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    serving.join()
+
+
+async def test_the_models_key_is_leased_for_each_request_and_seen_by_its_provider_alone(
+    stack: Stack, settings: Settings, provider: str
+) -> None:
+    keyed = MAPPING.model_copy(update={"models": {"planner": ModelRule(resource="planner", credential="model-key")}})
+    key = stack.state.secret("keys/model-key", bytes).decode()
+    async with httpx2.AsyncClient(auth=Auth(to=provider, field="key")) as http:
+        client = AsyncOpenAI(base_url=f"{provider}/v1", api_key="none", http_client=http, max_retries=0)
+        plugin = OpenAIAgentsPlugin(model_params=PARAMETERS, model_provider=OpenAIProvider(openai_client=client))
+        async with governed(
+            stack,
+            settings,
+            keyed,
+            plugins=[plugin],
+            workflows=WORKFLOWS,
+            activities=ACTIVITIES,
+            queue=f"{QUEUE}-keyed",
+        ) as ground:
+            run = await ground.start(Desk.run, "count", ["query_flights"])
+            assert heard(await run.result()) == [ALL]
+            assert Provider.keys == [f"Bearer {key}"] * 2
+            leased = [one for one in run.records("planner") if one["outcome"] == "permitted"]
+            assert len({one["lease"]["id"] for one in leased}) == 2
+            everywhere = (await run.history()).to_json() + json.dumps([await run.shown(), run.records()])
+            assert key not in everywhere
+            with pytest.raises(Refused, match="no credential here"):
+                await client.models.list()
+            await run.replays()
+
+
+async def test_a_worker_that_could_not_be_governed_does_not_start(
+    stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def code(activities: Sequence[Any] = (), **options: Any) -> str:
+        plugin = OpenAIAgentsPlugin(model_params=PARAMETERS, model_provider=Scripted(SCRIPTS), **options)
+        with pytest.raises(Usage) as refused:
+            async with governed(
+                stack,
+                settings,
+                MAPPING,
+                plugins=[plugin],
+                workflows=WORKFLOWS,
+                activities=activities,
+                queue=f"{QUEUE}-none",
+            ):
+                await asyncio.sleep(60)
+        return refused.value.code
+
+    assert await code(activities=[openai_tools.unmapped]) == "activity.undeclared"
+    assert await code(mcp_servers={"pipe": lambda: pipe(None)}) == "mcp.shared"
+    assert await code(mcp_server_providers=[StatefulMCPServerProvider("held", pipe)]) == "activity.undeclared"
+    monkeypatch.delattr(RunHooksBase, "on_tool_start")
+    assert await code() == "framework.unknown"
