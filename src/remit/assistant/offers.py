@@ -171,7 +171,7 @@ async def _watch_task(hands: Hands, wanted: WatchTask) -> dict[str, Any]:
         left = end - time.monotonic()
         if changed or shown["state"] in FINAL or left <= 0:
             return {"seen": now, "changed": changed, "ended": shown["state"] in FINAL, "task": shown}
-        seen = seen or now
+        seen = now
         await asyncio.sleep(min(POLL_SECONDS, left))
 
 

@@ -132,7 +132,10 @@ def draft(server: Server, listing: Listing, *, source: Source, catalogue: Catalo
     toml = "\n".join(_toml(server, drafted)) + "\n"
     after = PolicyEngine(replace(source, schema=f"{source.schema.rstrip()}\n\n{cedar}"), catalogue)
     _check(server, drafted, added=after.actions - before.actions, toml=toml)
-    drafted = tuple(replace(one, permitted=_delegable(one.action, after)) for one in drafted)
+    # No policy can name an action that was not there, so it is their groups that permit them.
+    like = {one.tool.claims.groups: one.action for one in drafted}
+    permitted = {groups: _delegable(action, after) for groups, action in like.items()}
+    drafted = tuple(replace(one, permitted=permitted[one.tool.claims.groups]) for one in drafted)
     return Draft(cedar, toml, drafted, listing.left_out)
 
 

@@ -91,3 +91,12 @@ class TestAccount:
                     pass
             assert refused.value.code == "login.needed"
             assert "alice" in refused.value.message
+
+    async def test_a_later_login_of_somebody_else_does_not_change_who_acts(self, tmp_path: Path) -> None:
+        sessions = Sessions(tmp_path)
+        sessions.keep(Session("alice", "http://127.0.0.1:1", "token", "accessor", "entity", 0.0))
+        account = server.Account(Settings(home=tmp_path, policies=POLICIES), None)
+        sessions.keep(Session("bob", "http://127.0.0.1:1", "token", "accessor", "entity", 0.0))
+        with pytest.raises(Refused, match="alice"):
+            async with account.hands():
+                pass
