@@ -1,7 +1,7 @@
 """A stdio MCP server's process: started with the attempt's variables, ended with the connection.
 
-- A task of its own owns it: the SDK alone leaves a stubborn process alive when whoever uses it is cancelled twice, as an
-  attempt is that does not end when it is told.
+- A task of its own owns it: the SDK alone leaves a stubborn process alive when whoever uses it is cancelled twice, as
+  an attempt is that does not end when it is told.
 - The variables are read when it is started; what it inherits besides is the MCP SDK's own short list.
 """
 
