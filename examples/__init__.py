@@ -14,6 +14,6 @@ An example is a folder: `agent.py` (the agent and its workflow; knows nothing of
 - at its end ``if __name__ == "__main__": serve(plugins, worker)``, with `examples.running.serve`.
 
 Every agent makes the calls of `examples.scenario.CALLS`, in that order, with tools of these names, and its result
-(text, or JSON) holds what each call gave: what it was told of the refused one, too. That is what `examples.stage`
-looks at.
+(text, or JSON) holds what each call gave: what it was told of the refused one, too. That is what `examples.acts` looks
+at.
 """

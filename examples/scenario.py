@@ -9,7 +9,7 @@ from typing import Any
 PROMPT = "Which carriers are late? Look at the payroll too, publish a report of the delays, and count the late flights."
 AGENT, PURPOSE = "delay-desk", "delay-review"
 ACTIONS, SPACES, BUDGET = ("read", "report:publish", "model:invoke"), ("flights",), 100
-TABLE = "delays_by_carrier"
+TABLE, HURRY = "delays_by_carrier", "reports.hurry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,14 @@ APPROVED = Call(
         " from flights group by carrier",
     },
 )
-# Long enough to be revoked meanwhile, short enough to be waited for afterwards.
+# A minute: time to revoke it. Nobody has to wait for it twice: once there is a table `HURRY`, it takes no time.
 REVOKED = Call(
     "query_flights",
     {
         "dataset": "flights",
-        "sql": "select count(*) as late from flights, pg_sleep(8) where dep_delay > 120",
+        "sql": "select count(*) as late"
+        " from flights, pg_sleep(case when to_regclass('reports.hurry') is null then 60 else 0 end)"
+        " where dep_delay > 120",
     },
 )
 CALLS = (PERMITTED, DENIED, APPROVED, REVOKED)

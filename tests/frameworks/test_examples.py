@@ -8,8 +8,9 @@ import io
 import pytest
 from rich.console import Console
 
+from examples.acts import ACTS
 from examples.running import NAMES
-from examples.stage import ACTS, show
+from examples.stage import show
 from remit.embedded import Stack
 from remit.settings import Settings
 
