@@ -138,6 +138,16 @@ async def _on_events(ctx: RunContext[None], events: AsyncIterable[AgentStreamEve
     SEEN.extend([event.event_kind async for event in events])
 
 
+colleagues = FunctionToolset[None](id="colleagues", metadata={"temporal": False})
+
+
+@colleagues.tool_plain
+async def ask(who: str, prompt: str) -> str:
+    """Ask a colleague, inside the workflow."""
+    colleague = next(one for one in (writer, friend, stranger) if one.name == who)
+    return (await colleague.run(prompt)).output
+
+
 def _agent(
     name: str, toolsets: Sequence[AbstractToolset[Any]], *capabilities: Any, **durability: Any
 ) -> Agent[Any, str]:
@@ -151,18 +161,23 @@ searching = _agent("searching", [data], NativeTool(WebSearchTool()))
 changing = _agent("changing", [DynamicToolset[Any](lambda ctx: data, id="today")])
 prefixed = _agent("prefixed", [data.prefixed("my")])
 streaming = _agent("streaming", [data], event_stream_handler=_on_events)
+leading = _agent("leading", [data, colleagues])
+writer = _agent("writer", [data])
+friend = _agent("friend", [data])
+stranger = _agent("stranger", [data])
+AGENTS = (desk, noting, searching, changing, prefixed, streaming, leading, writer, friend, stranger)
 
 
 @workflow.defn
 class Desk(PydanticAIWorkflow):
     """Runs one of the agents."""
 
-    __pydantic_ai_agents__ = (desk, noting, searching, changing, prefixed, streaming)
+    __pydantic_ai_agents__ = AGENTS
 
     @workflow.run
     async def run(self, name: str, prompt: str, model: str | None = None) -> str:
         """Return the answer."""
-        agent = next(one for one in self.__pydantic_ai_agents__ if one.name == name)
+        agent = next(one for one in AGENTS if one.name == name)
         return (await agent.run(prompt, model=model)).output
 
     @workflow.query

@@ -56,6 +56,20 @@ credential = "flights-ro"
 action = "report:publish"
 resource = "reports"
 credential = "reports-rw"
+
+[tools.ask]
+action = "dataset:query"
+resource = "flights"
+inline = true
+
+[agents.writer]
+agent = "report-writer"
+actions = ["report:publish", "model:invoke"]
+spaces = ["flights"]
+budget = 10
+
+[agents.friend]
+share = true
 {INLINE}
 """
 COUNT = ["query_flights", {"dataset": "flights", "sql": "select count(*) as n from flights"}]
@@ -204,7 +218,7 @@ async def test_a_denied_inline_call_ends_the_run_undone(ground: Ground) -> None:
     ("text", "code", "named"),
     [
         (TEXT.replace(INLINE, ""), "tool.unmapped", "'note'"),
-        (TEXT.replace("inline = true", ""), "tool.inline", "'note'"),
+        (TEXT.replace(INLINE, INLINE.replace("inline = true", "")), "tool.inline", "'note'"),
         (TEXT.replace("[tools.query_in_thread]", "[tools.another]"), "tool.unmapped", "'query_in_thread'"),
         (TEXT.replace("agent__streaming", "agent__another"), "activity.undeclared", "event_stream_handler"),
     ],
@@ -278,6 +292,37 @@ async def test_a_toolset_lent_at_run_time_is_held_at_the_model(ground: Ground) -
     run = await ground.start(Lent.run, "data", json.dumps([[["wipe", {"dataset": "flights"}]]]))
     assert await run.code() == "UserError", "pydantic-ai itself refuses it"
     assert (run.outcomes(), SEEN) == ([], [])
+
+
+def asked_of(who: str, *turns: list[Any]) -> list[Any]:
+    return ["ask", {"who": who, "prompt": json.dumps(turns)}]
+
+
+async def test_an_agent_that_is_handed_something_acts_under_that_while_it_runs(ground: Ground) -> None:
+    run = await start(ground, [COUNT], [asked_of("writer", [COUNT, publish("pydantic_ai_handed")])], agent="leading")
+    await run.approve()
+    counted, answer = await told(run)
+    refused, published = json.loads(answer)
+    assert counted == [{"n": 336776}]
+    assert refused.endswith("[policy.denied]"), "the task's agent may read, the one it asked may not"
+    assert published == "reports.pydantic_ai_handed: 16 rows"
+    (own,) = run.delegations
+    (handed,) = {one["delegation"] for one in run.records("publish_report")}
+    assert handed != own
+    assert {one["agent"] for one in run.records("publish_report")} == {"spiffe://remit.local/agent/report-writer"}
+    assert [one["delegation"] for one in run.records("query_flights")] == [own, own, handed]
+    assert [one["delegation"] for one in run.records(resource="planner")].count(handed) == 4
+    assert run.records(resource="planner")[-1]["delegation"] == own
+    await run.replays()
+
+
+async def test_an_agent_that_shares_goes_on_and_one_nobody_mapped_does_nothing(ground: Ground) -> None:
+    run = await start(ground, [asked_of("friend", [COUNT])], agent="leading")
+    assert await told(run) == [json.dumps([[{"n": 336776}]])]
+    assert {one["delegation"] for one in run.records()} == set(run.delegations)
+    run = await start(ground, [asked_of("stranger", [COUNT])], agent="leading")
+    assert await run.code() == "agent.unmapped"
+    assert run.outcomes("query_flights") == []
 
 
 async def test_a_model_is_denied(ground: Ground) -> None:
@@ -391,7 +436,7 @@ async def test_a_model_is_asked_with_the_attempts_key(
     try:
         from tests.frameworks.pydantic_ai_openai import Paying, client
 
-        rule = '[models."openai:gpt-*"]\nresource = "planner"\ncredential = "weather-api"\n'
+        rule = '[models."openai:gpt-*"]\nresource = "planner"\ncredential = "model-key"\n'
         text = TEXT.replace('[models."function:scripted"]\nresource = "planner"\n', rule)
         async with governed(
             stack,
@@ -403,7 +448,7 @@ async def test_a_model_is_asked_with_the_attempts_key(
         ) as ground:
             run = await ground.start(Paying.run, "How many flights were there?")
             assert await told(run) == [{"n": 336776}]
-            key = (stack.home / "keys" / "weather-api").read_text()
+            key = (stack.home / "keys" / "model-key").read_text()
             assert [given for given, _ in model.asked] == [f"Bearer {key}"] * 2
             assert key not in (await run.history()).to_json()
             assert run.outcomes("openai:gpt-scripted") == ["permitted", "ok"] * 2

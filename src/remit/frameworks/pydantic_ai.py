@@ -22,7 +22,7 @@ from remit.frameworks.pydantic_ai_agents import agents
 from remit.frameworks.reading import Framework, Kind, ModelCall, Seen, ToolCall, unreadable
 
 if TYPE_CHECKING:
-    from temporalio.worker import WorkerConfig
+    from temporalio.worker import Interceptor, WorkerConfig
 
     from remit.mapping import Mapping as Meaning
 
@@ -148,6 +148,14 @@ class PydanticAI(Framework):
     def failed(self, activity: str, result: Any) -> bool:
         """Tell whether a tool gave anything but a result: a failure, a retry it asks for, a call put off."""
         return not isinstance(result, Mapping) or result.get("kind") not in _RETURNED
+
+    def interceptors(self) -> Sequence[Interceptor]:
+        """Return what says who acts in the agents' runs."""
+        if self.acts is None:
+            return ()
+        from remit.frameworks.pydantic_ai_runs import interceptors
+
+        return interceptors(self.mapping, self.acts)
 
     def seen(self, config: WorkerConfig) -> Iterator[Seen]:
         """Return the tools of the function toolsets of every agent here.
