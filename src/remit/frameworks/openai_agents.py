@@ -84,6 +84,11 @@ class OpenAIAgents(Framework):
         operation = _of_server(activity)
         return message if operation is None else self._mcp.told(operation, arguments, message)
 
+    def failed(self, activity: str, result: Any) -> bool:
+        """Tell whether an MCP server answers with an error; an activity that is a tool fails itself."""
+        operation = _of_server(activity)
+        return operation is not None and self._mcp.failed(operation, result)
+
     def ready(self, activity: str, arguments: Sequence[Any], *, name: str) -> Sequence[Any]:
         """Return the arguments as the activity is to get them; the older form of MCP shares no connection anyway."""
         return self._mcp.ready(activity, arguments, name=name) if activity.startswith(PREFIX) else arguments

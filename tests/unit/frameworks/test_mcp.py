@@ -16,6 +16,7 @@ from temporalio.worker import WorkerConfig
 
 from remit.errors import Refused, Usage
 from remit.frameworks.mcp import MCP
+from remit.frameworks.openai_agents import OpenAIAgents
 from remit.frameworks.reading import ToolCall
 from remit.mapping import Mapping, Rule, Server
 
@@ -138,6 +139,14 @@ def test_an_answer_that_is_an_error_is_noticed(by_alias: bool, is_error: bool) -
     answer = CallToolResult(content=[], is_error=is_error).model_dump(mode="json", by_alias=by_alias)
     assert READ.failed(CALL, answer) is is_error
     assert not READ.failed(CALL, None)
+
+
+@pytest.mark.parametrize("activity", [CALL, "flights-stateless-call-tool-v2"])
+def test_it_is_noticed_beneath_openai_agents_too(activity: str) -> None:
+    agents = OpenAIAgents(MEANING)
+    assert agents.failed(activity, CallToolResult(content=[], is_error=True).model_dump(mode="json", by_alias=True))
+    assert not agents.failed(activity, CallToolResult(content=[]).model_dump(mode="json"))
+    assert not agents.failed("query_flights", {"isError": True})
 
 
 def test_an_attempt_with_a_credential_gets_a_connection_of_its_own() -> None:
