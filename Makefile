@@ -28,6 +28,9 @@ demo: install   ## the guided tour, on real servers (KEEP=1 leaves them up)
 dev: install    ## the embedded stack and a worker in the foreground
 	@$(BIN)/remit dev
 
+example: $(AGENTS) ## an agent somebody else wrote, governed: NAME=openai_agents, pydantic_ai, langgraph or mcp
+	@$(BIN)/python -m examples $(or $(NAME),openai_agents)
+
 $(AGENTS): frameworks.lock $(STAMP)
 	@echo "Installing the agents' frameworks (pinned, with hashes) …"
 	@$(PIP) install --no-deps --require-hashes -r frameworks.lock

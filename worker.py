@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from temporalio.worker import Worker
 
-from activities import http, plan, publish, sql
+from activities import http, model, plan, publish, sql
 from activities.reaper import Reconciling
 from activities.revocation import Revocations
 from remit import cascade, reaping
@@ -42,6 +42,8 @@ async def main() -> None:
         )
         services = {name: service.url for name, service in parts.catalogue.services.items()}
         tools = [sql.query, publish.publish, http.requests(services)]
+        if models := model.configured(settings.planners):
+            tools.append(model.asking(parts, models, tools))
         announce(settings.home, names_of(tools))
         client = await temporal_client(settings, vault=parts.vault, plugins=[plugin])
         own = [*Revocations(parts).activities, Reconciling(parts).reconcile]

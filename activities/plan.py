@@ -3,7 +3,7 @@
 - A planner proposes; it has no authority. What it proposes is decided like any other step.
 - `FixedPlan` takes the job's steps in order.
 - `Obedient` does, besides, what a tool's output tells it to: a naive agent, so that what stops it is the authority.
-- A planner that asks a model has the same interface.
+- What a model proposes comes after the fixed steps: `activities.model` asks it, as a step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from remit.catalogue import nearest
+from remit.job import ASK
 
 NEXT = "plan.next"
 _DEEPEST = 8
@@ -102,7 +103,8 @@ class Planning:
         """
         proposal = await _planner(progress.planner).next(progress)
         named = progress.steps if progress.position == 0 else []
-        for tool in _tools([*named, *([proposal.step] if proposal else [])]):
+        asks = [{"tool": ASK}] if progress.planner and "model" in progress.planner else []
+        for tool in _tools([*asks, *named, *([proposal.step] if proposal else [])]):
             if tool not in self._tools:
                 hint = nearest(tool, self._tools)
                 raise ApplicationError(
@@ -114,7 +116,7 @@ class Planning:
 
 
 def _planner(wanted: dict[str, Any] | None) -> Planner:
-    if wanted is None:
+    if wanted is None or "model" in wanted:  # a model is asked by a step of its own (activities/model.py)
         return FixedPlan()
     if wanted.get("follow") == "output":
         return Obedient(int(wanted.get("most", 10)), FixedPlan())

@@ -20,7 +20,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -30,6 +32,8 @@ from remit.delegation import ACTION, MAX_LIFETIME, MAX_LINKS, SPACE
 from remit.errors import Usage
 from remit.principals import PRINCIPAL_NAME, SAFE_NAME
 
+ASK = "plan.ask"
+"""The tool that asks a model what to do next."""
 LONGEST_FILE = 256 * 1024
 MOST_STEPS = 1000
 
@@ -119,6 +123,32 @@ class Planner(_Entry):
     most: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
 
 
+class ModelPlanner(_Entry):
+    """A model that plans, once the fixed steps are taken.
+
+    Args:
+        model: Name of the catalogue's model.
+        goal: What it is to reach, in words.
+        most: How often it is asked at most. max_tokens: How long one answer may be.
+    """
+
+    model: Slug
+    goal: Annotated[str, Field(min_length=1, max_length=20_000)]
+    most: Annotated[int, Field(strict=True, ge=1, le=200)] = 20
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 4096
+
+
+def _kind_of_planner(value: object) -> str:
+    named = value if isinstance(value, dict) else {} if isinstance(value, Planner) else {"model"}
+    return _MODEL if "model" in named or "goal" in named else _FOLLOW
+
+
+_MODEL, _FOLLOW = "planner by model", "planner by output"
+AnyPlanner = Annotated[
+    Annotated[Planner, Tag(_FOLLOW)] | Annotated[ModelPlanner, Tag(_MODEL)], Discriminator(_kind_of_planner)
+]
+
+
 class Job(_Entry):
     """One job file.
 
@@ -129,20 +159,22 @@ class Job(_Entry):
         on_revocation: What the task does when its chain is revoked; in the file ``halt`` or ``{wait: 24h}``. An expired
             one is waited for as long, without a wait for a week.
         on_denied: Whether a denied step fails the task, or is noted and passed over.
-        steps: The plan.
+        steps: The plan; may be left out where a model plans.
         planner: What plans beyond it.
     """
 
     agent: AgentName
     purpose: Slug
     delegation: Handout
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: tuple[Step, ...] = ()
     revocation: Annotated[Literal["halt"] | Wait, Field(alias="on_revocation")] = "halt"
     on_denied: Literal["fail", "continue"] = "fail"
-    planner: Planner | None = None
+    planner: AnyPlanner | None = None
 
     @model_validator(mode="after")
     def _hands_on_less(self) -> Job:
+        if not self.steps and not isinstance(self.planner, ModelPlanner):
+            raise ValueError("steps is missing")
         if sum(1 for _ in _walk(self.steps)) > MOST_STEPS:
             raise ValueError(f"it has more than {MOST_STEPS} steps")
         _check_parts(self.delegation, self.steps, where="steps")
@@ -155,8 +187,9 @@ class Job(_Entry):
 
     @property
     def tools(self) -> frozenset[str]:
-        """Every tool the plan names."""
-        return frozenset(step.tool for step in _walk(self.steps) if step.tool)
+        """Every tool the plan names, and the one by which a model plans."""
+        asked = {ASK} if isinstance(self.planner, ModelPlanner) else set()
+        return frozenset(step.tool for step in _walk(self.steps) if step.tool) | asked
 
     def task(self) -> dict[str, Any]:
         """Return the input of the workflow ``AgentTask``."""
@@ -257,7 +290,7 @@ def _findings(error: ValidationError) -> Iterator[str]:
             yield f"{where}: {message}" if where else message
 
 
-_BRANCHES = frozenset({"literal['halt']", "Wait"})
+_BRANCHES = frozenset({"literal['halt']", "Wait", _MODEL, _FOLLOW})
 _PLACES: Mapping[str, type[_Entry]] = {
     "delegation": Handout,
     "delegate": Part,
@@ -270,7 +303,7 @@ _PLACES: Mapping[str, type[_Entry]] = {
 def _keys(where: tuple[int | str, ...]) -> frozenset[str]:
     """Return the keys there could be at the place of an unknown one."""
     inside = [part for part in where[:-1] if isinstance(part, str) and part not in _BRANCHES]
-    model = _PLACES.get(inside[-1], Job) if inside else Job
+    model = ModelPlanner if _MODEL in where else _PLACES.get(inside[-1], Job) if inside else Job
     return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 

@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -29,6 +29,19 @@ MAPPING = frozenset(
     {"agents", "children", "frameworks", "models", "nodes", "on_denied", "servers", "tools", "ungoverned"}
 )
 """Keys of a mapping in the same file."""
+
+
+class ModelSettings(BaseModel):
+    """How a model of the catalogue is reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9/-]*:.+$")]
+    """Provider and name as pydantic-ai writes them, e.g. ``openai:gpt-5``."""
+    base_url: str | None = None
+    """Where the provider is, if not at its own address."""
+    key: str = "key"
+    """Field of the leased credential that holds the provider's key."""
 
 
 class Settings(BaseSettings):
@@ -72,6 +85,9 @@ class Settings(BaseSettings):
     """A Temporal client configuration file; default: where Temporal's tools look."""
     services: dict[str, str] = Field(default_factory=dict)
     """Base addresses of the catalogue's services where they differ from it: ``{"name": "url"}``."""
+
+    planners: dict[str, ModelSettings] = Field(default_factory=dict)
+    """Models that may plan, by their name in the catalogue: ``{"planner": {"model": "openai:gpt-5"}}``."""
 
     @property
     def audit_folder(self) -> Path:

@@ -78,7 +78,10 @@ def test_a_task_halts_unless_told_to_wait() -> None:
         ("spaces: [flights], budget: 10,", "spaces: [hr], budget: 10,", "steps.1.delegate: the space 'hr'"),
         ("agent: flight-analyst", "agent: a\nagent: b", "line 3: the key 'agent' is there twice"),
         ("on_revocation: {wait: 24h}", "on_revocation: retry", "on_revocation: "),
-        ("on_revocation: {wait: 24h}", "planner: {model: x}", "unknown key 'planner.model'"),
+        ("on_revocation: {wait: 24h}", "planner: {model: x}", "planner.goal is missing"),
+        ("on_revocation: {wait: 24h}", "planner: {model: x, goal: y, mots: 3}", "unknown key 'planner.mots'; did you"),
+        ("on_revocation: {wait: 24h}", "planner: {follow: input}", "planner.follow: Input should be 'output'"),
+        ("on_revocation: {wait: 24h}", "planner: model", "planner"),
         ("on_revocation: {wait: 24h}", "on_denied: ask", "on_denied: Input should be 'fail' or 'continue'"),
         ("sql: \"select 1\"", "day: 2013-01-01", "steps.0.input: it holds a value that is not plain JSON"),
         ("sql: \"select 1\"", "n: .nan", "steps.0.input: it holds a value that is not plain JSON"),
@@ -109,3 +112,13 @@ def test_a_file_is_bounded_and_readable(tmp_path: Path) -> None:
         Job.load(tmp_path / "long.yaml")
     (tmp_path / "good.yaml").write_text(GOOD)
     assert Job.load(tmp_path / "good.yaml").agent == "flight-analyst"
+
+
+def test_a_model_may_plan_without_steps() -> None:
+    planned = "agent: a\npurpose: p\ndelegation: {actions: [read], spaces: [s], budget: 5, expires_in: 1h}\n"
+    job = Job.parse(planned + "planner: {model: planner, goal: Find out.}")
+    assert job.tools == {"plan.ask"}
+    assert job.task()["planner"] == {"model": "planner", "goal": "Find out.", "most": 20, "max_tokens": 4096}
+    assert job.task()["steps"] == []
+    assert "steps is missing" in refusal(planned + "planner: {follow: output}")
+    assert "steps is missing" in refusal(planned)

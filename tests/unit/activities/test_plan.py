@@ -50,6 +50,7 @@ async def test_obedience_is_bounded() -> None:
         {"steps": [*STEPS, {"tool": "sql.qery", "input": {}}]},
         {"steps": [{"delegate": {"steps": [{"tool": "sql.qery", "input": {}}]}}]},
         {"planner": {"follow": "output"}, "position": 1, "last": {"next": {"tool": "sql.qery", "input": {}}}},
+        {"planner": {"model": "planner", "goal": "…"}},
     ],
 )
 async def test_an_unknown_tool_is_said_at_once(changes: dict[str, Any]) -> None:

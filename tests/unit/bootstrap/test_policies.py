@@ -34,6 +34,7 @@ def test_one_policy_for_each_role_and_the_service_s_own(catalogue: Catalogue) ->
         "remit-revoke",
         "remit-reap",
         "step-flights-ro",
+        "step-model-key",
         "step-reports-rw",
         "step-weather-api",
     }
