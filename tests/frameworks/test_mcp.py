@@ -169,14 +169,14 @@ async def test_a_revocation_in_mid_call_ends_server_and_query_and_a_fresh_delega
 ) -> None:
     run = await ground.start(Operations.run, server, [napping(f"mcp_{server}"), QUERY])
     user = await run.querying()
-    serving = served_by(user)
-    assert len(serving) == (1 if server == "pipe" else 0)
+    processes = serving(user)
+    assert len(processes) == (1 if server == "pipe" else 0)
     await run.revoke()
     await run.dead(user)
     await run.until("suspended")
     await eventually(lambda: run.outcomes() in (["permitted", "stopped"], ["permitted", "cancelled"]))
     assert run.users() == []
-    await eventually(lambda: not any(one.is_running() for one in serving))
+    await eventually(lambda: not any(one.is_running() for one in processes))
     wake(stack, f"mcp_{server}")
     fresh = (await run.resume()).delegation
     slept, counted = await run.result()
@@ -186,6 +186,19 @@ async def test_a_revocation_in_mid_call_ends_server_and_query_and_a_fresh_delega
     assert run.outcomes()[-4:] == ["permitted", "ok", "permitted", "ok"]
     assert run.outcomes().count("ok") == 2
     await run.replays()
+
+
+async def test_a_server_that_dies_is_started_again_with_another_credential(ground: Ground, stack: Stack) -> None:
+    run = await ground.start(Operations.run, "pipe", [napping("mcp_dies")])
+    user = await run.querying()
+    (process,) = serving(user)
+    wake(stack, "mcp_dies")
+    process.kill()
+    assert await run.result() == [[False, "[{'slept': ''}]"]]
+    assert run.outcomes() == ["permitted", "error", "permitted", "ok"]
+    users = [attempt["lease"]["user"] for attempt in (await run.shown())["steps"][0]["attempts"]]
+    assert (users[0], len(set(users))) == (user, 2)
+    assert run.users() == []
 
 
 @both
@@ -232,6 +245,8 @@ async def test_listing_needs_no_credential_and_makes_no_step(
     assert [prompt["name"] for prompt in prompts["prompts"]] == ["summary"]
     assert [one["name"] for one in templates["resource_templates"]] == ["size"]
     assert (seen.records, seen.minted) == ([], [])
+    assert {process.environ().get("DATABASE_URL") for process in serving()} <= {None}
+    assert server == "web" or serving(), "the process that lists is kept, and is nobody's"
 
 
 @both
@@ -269,11 +284,12 @@ async def test_a_factory_without_an_argument_is_refused_where_calls_have_credent
     assert "'pipe'" in refused.value.message
 
 
-def served_by(user: str) -> list[psutil.Process]:
-    """Return the server processes whose environment holds a database user."""
+def serving(user: str = "") -> list[psutil.Process]:
+    """Return the stdio servers' processes; with a database user, those whose environment holds it."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if f"user={user} " in process.environ().get("DATABASE_URL", "") + " ":
-                found.append(process)
+            command, given = process.cmdline(), process.environ().get("DATABASE_URL", "").split()
+            if "tests.frameworks.mcp_server" in command and "--port" not in command:
+                found += [process] if not user or f"user={user}" in given else []
     return found
