@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from remit import jose
-from remit.catalogue import nearest
 from remit.chain import Chain, chain_digest
 from remit.client import targets
+from remit.client.checking import check, check_handout
 from remit.client.stopping import state
 from remit.delegation import TYP, Delegation, Reference, Scope, check_grantable
 from remit.errors import Denied, Held, Refused, RemitError, Usage
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from remit.client.connection import Connection
-    from remit.job import Handout, Job
+    from remit.job import Job
 
 WORKFLOW = "AgentTask"
 
@@ -69,44 +69,6 @@ def terms_of(job: Job) -> Terms:
     wanted = job.delegation
     scope = Scope(tuple(wanted.actions), tuple(wanted.spaces), wanted.budget)
     return Terms(job.agent, job.purpose, scope, wanted.expires_in, wanted.max_depth)
-
-
-def check(connection: Connection, job: Job) -> None:
-    """Refuse what nobody could do or delegate, here and in every part handed on, without asking any server.
-
-    Raises:
-        Usage: ``catalogue.unknown`` for an agent or space, ``job.tool`` for a tool that is not there.
-        Refused: ``delegation.action``.
-    """
-    for agent, handout in _handouts(job):
-        _check(connection, agent, actions=handout.actions, spaces=handout.spaces)
-    known = connection.tools
-    for tool in sorted(job.tools):
-        if known is not None and tool not in known:
-            near = nearest(tool, known)
-            raise Usage(
-                f"there is no tool {tool!r}",
-                code="job.tool",
-                next_action=f"Did you mean {near!r}?" if near else f"There are: {', '.join(sorted(known))}.",
-            )
-
-
-def _check(connection: Connection, agent: str, *, actions: Collection[str], spaces: Iterable[str]) -> None:
-    connection.catalogue.agent(agent)
-    for space in spaces:
-        connection.catalogue.space(space)
-    connection.policy.delegable(actions)
-
-
-def _handouts(job: Job) -> Iterator[tuple[str, Handout]]:
-    """Yield every agent of a job with what it is handed, outermost first."""
-    yield job.agent, job.delegation
-    waiting = list(job.steps)
-    while waiting:
-        part = waiting.pop(0).delegate
-        if part is not None:
-            yield part.agent, part.delegation
-            waiting += part.steps
 
 
 async def submit(connection: Connection, job: Job) -> Submitted:
@@ -153,7 +115,7 @@ async def start(
 
     from remit.temporal import delegated
 
-    _check(connection, terms.agent, actions=terms.scope.actions, spaces=terms.scope.spaces)
+    check_handout(connection, terms.agent, actions=terms.scope.actions, spaces=terms.scope.spaces)
     jti = targets.new_delegation()
     task = targets.task_of(jti)
     reference = await _delegate(connection, terms, jti=jti, task=task, namespace=client.namespace)

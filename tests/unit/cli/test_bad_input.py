@@ -86,6 +86,22 @@ def test_an_unknown_tool_where_a_worker_has_said_which_it_has(submit, tmp_path):
     said(submit("tool: sql.query", "tool: sql.qury"), 2, "job.tool", "'sql.query'")
 
 
+PLANNED = (
+    "agent: flight-analyst\npurpose: p\n"
+    "delegation: {actions: [read, model:invoke], spaces: [flights], budget: 5, expires_in: 1h}\n"
+    "planner: {model: planner, goal: Find out.}\n"
+)
+
+
+def test_a_model_that_nobody_can_ask(submit, tmp_path):
+    said(submit(text=PLANNED.replace("model: planner", "model: plannr")), 2, "catalogue.unknown", "'planner'")
+    said(submit(text=PLANNED.replace("model: planner", "model: x")), 2, "catalogue.unknown", "There are: planner.")
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    (home / "tools.json").write_text(json.dumps(["sql.query", "report.publish"]))
+    said(submit(text=PLANNED), 2, "job.tool", "REMIT_PLANNERS")
+
+
 def test_a_stopped_stack(submit, remit):
     said(submit(), 3, "temporal.unreachable", "remit dev")
     for command in (["tasks"], ["show", "t"], ["approvals"], ["approve", "t"], ["watch", "t"], ["explain", "t"]):
