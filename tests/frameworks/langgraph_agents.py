@@ -39,6 +39,8 @@ BEGAN: list[str] = []
 """The database users that its attempts began with."""
 ENDED: list[str] = []
 """How they ended, whether or not anybody waited for them."""
+KEYS: list[str] = []
+"""What a model was asked with."""
 SPOKEN: list[str] = []
 """What inline tools were told."""
 
@@ -104,6 +106,12 @@ async def agent(state: MessagesState) -> dict[str, Any]:
     return {"messages": [await MODEL.ainvoke(convert_to_messages(state["messages"]))]}
 
 
+async def keyed(state: MessagesState) -> dict[str, Any]:
+    """Ask a model with the key of this request."""
+    KEYS.append(current_credential()["key"])
+    return await agent(state)
+
+
 async def tools(state: MessagesState) -> Any:
     found = await NODE.ainvoke({"messages": convert_to_messages(state["messages"])})
     return found[0] if isinstance(found, list) else found
@@ -158,9 +166,9 @@ async def route(state: MessagesState) -> str:
     return "tools" if getattr(last, "tool_calls", None) else END
 
 
-def looping(tools: Any, where: Any = None) -> StateGraph[Any, Any, Any, Any]:
+def looping(tools: Any, where: Any = None, *, asks: Any = agent) -> StateGraph[Any, Any, Any, Any]:
     made = StateGraph(MessagesState)
-    made.add_node("agent", agent, metadata=dict(SOON))
+    made.add_node("agent", asks, metadata=dict(SOON))
     made.add_node("tools", tools, metadata=dict(where or SOON))
     made.add_edge(START, "agent")
     made.add_conditional_edges("agent", route, ["tools", END])
@@ -180,6 +188,7 @@ def graphs() -> dict[str, StateGraph[Any, Any, Any, Any]]:
     """Return new ones: the plugin changes what it is given."""
     return {
         "desk": looping(tools),
+        "keyed": looping(tools, asks=keyed),
         "handling": looping(handling),
         "meddling": looping(meddling),
         "forgiving": looping(forgiving),
@@ -206,6 +215,17 @@ async def count_flights(dataset: str, sql: str = "select count(*) as n from flig
     return await database.rows(current_credential()["dsn"], sql)
 
 
+@task
+async def shouted(text: str) -> str:
+    """Call a tool; it runs inside the workflow."""
+    return str(await shout.ainvoke({"text": text}))
+
+
+@functional()
+async def loud(text: str) -> str:
+    return await shouted(text)
+
+
 @functional()
 async def chat(prompt: str) -> str:
     """LangGraph's functional agent: a loop over tasks."""
@@ -225,9 +245,9 @@ async def counts(datasets: list[str]) -> list[Any]:
     return [await count_flights(datasets[0]), await count_flights(sql="select 2 as two", dataset=datasets[-1])]
 
 
-TASKS = [ask, call_tool, count_flights]
-ENTRYPOINTS = {"chat": chat, "counts": counts}
-OPTIONS = {one.func.__name__: dict(SOON) for one in TASKS}
+TASKS = [ask, call_tool, count_flights, shouted]
+ENTRYPOINTS = {"chat": chat, "counts": counts, "loud": loud}
+OPTIONS = {one.func.__name__: dict(HERE if one is shouted else SOON) for one in TASKS}
 
 
 @workflow.defn

@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 from temporalio.langgraph import LangGraphPlugin
 
-from examples.langgraph import worker as example
-from examples.langgraph.agent import DelayDesk, delays
-from examples.scenario import PROMPT
 from remit.assembly import temporal_client
 from remit.embedded import Stack
 from remit.errors import Usage
@@ -41,6 +38,14 @@ resource = "planner"
 runs = "model"
 model = "planner"
 [nodes."desk.tools"]
+runs = "tools"
+[models.keyed]
+resource = "planner"
+credential = "model-key"
+[nodes."keyed.agent"]
+runs = "model"
+model = "keyed"
+[nodes."keyed.tools"]
 runs = "tools"
 [nodes."handling.agent"]
 runs = "model"
@@ -156,29 +161,6 @@ async def heard(run: Run) -> list[str]:
     return found
 
 
-async def test_the_example_from_permit_to_resume(stack: Stack, settings: Settings) -> None:
-    theirs = [LangGraphPlugin(graphs={"delays": delays()})]
-    async with governed(
-        stack, settings, example.MAPPING, plugins=theirs, workflows=[DelayDesk], queue="langgraph-example"
-    ) as ground:
-        run = await ground.start(DelayDesk.run, PROMPT)
-        asked = await run.approve()
-        assert (asked["action"], asked["resource"]) == ("report:publish", "reports")
-        user = await run.querying()
-        await run.revoke()
-        await run.dead(user)
-        await run.until("suspended")
-        fresh = (await run.resume()).delegation
-        assert (await run.querying()).startswith(f"d-{fresh}-")
-        delays_told, refused, published, late = await heard(run)
-        assert "mean_delay" in delays_told
-        assert "policy.denied" in refused
-        assert published.startswith("reports.delays_by_carrier:")
-        assert "late" in late
-        assert run.users() == []
-        await run.replays()
-
-
 async def test_a_permitted_call_queries_as_a_user_of_its_own(ground: Ground) -> None:
     run = await ground.start(Graph.run, "desk", asking([FLIGHTS], [("who", {"dataset": "flights"})]))
     counted, user = await heard(run)
@@ -248,6 +230,24 @@ async def test_publishing_waits_for_a_person_while_the_call_beside_it_is_done(gr
     await run.replays()
 
 
+async def test_two_calls_of_one_message_wait_for_a_person_each(ground: Ground) -> None:
+    run = await ground.start(Graph.run, "desk", asking([publish("langgraph_one"), publish("langgraph_two")]))
+
+    async def both() -> list[dict[str, Any]]:
+        shown = await run.until("waiting-approval")
+        found = [shown["waiting"], *shown["also_waiting"]]
+        return found if len(found) == 2 else []
+
+    asked = {one["input"]["table"]: one["request"] for one in await eventually(both)}
+    assert set(asked) == {"langgraph_one", "langgraph_two"}
+    async with ground.person("bob") as bob:
+        await bob.approve(run.task, asked["langgraph_two"])
+        await eventually(lambda: run.outcomes("publish_report").count("ok") == 1)
+        await bob.approve(run.task, asked["langgraph_one"])
+    assert await heard(run) == ["reports.langgraph_one: 1 rows", "reports.langgraph_two: 1 rows"]
+    await run.replays()
+
+
 async def test_a_rejection_is_told_to_the_model(ground: Ground) -> None:
     run = await ground.start(Graph.run, "desk", asking([publish("never")], [FLIGHTS]))
     await run.reject()
@@ -310,6 +310,17 @@ async def test_a_command_works_for_one_call_and_is_refused_beside_another(ground
     await beside.replays()
 
 
+async def test_a_models_key_is_its_requests_own_and_in_no_history(ground: Ground, stack: Stack) -> None:
+    agents.KEYS.clear()
+    run = await ground.start(Graph.run, "keyed", asking([FLIGHTS]))
+    assert await heard(run) == [COUNTED]
+    key = stack.state.secret("keys/model-key", bytes).decode()
+    assert [key, key] == agents.KEYS
+    leased = [one["lease"]["id"] for one in run.records("keyed") if one["outcome"] == "permitted"]
+    assert len(set(leased)) == 2
+    assert key not in (await run.history()).to_json()
+
+
 async def test_a_model_nobody_delegated_is_not_asked(ground: Ground) -> None:
     run = await ground.start(Graph.run, "desk", asking([FLIGHTS]), actions=["read"])
     assert await run.code() == "policy.denied"
@@ -360,6 +371,13 @@ async def test_a_workflow_calls_no_tool_that_was_not_proposed_and_permitted(grou
     assert await run.code() == "tool.inline"
     assert agents.SPOKEN == []
     await run.replays()
+
+
+async def test_a_task_inside_the_workflow_calls_no_tool_that_was_not_proposed(ground: Ground) -> None:
+    agents.SPOKEN.clear()
+    run = await ground.start(Functional.run, "loud", "late")
+    assert await run.code() == "tool.inline"
+    assert agents.SPOKEN == []
 
 
 async def test_a_workflow_without_a_delegation_is_left_alone(ground: Ground) -> None:
