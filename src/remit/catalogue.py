@@ -19,25 +19,13 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from remit.duration import seconds
 from remit.errors import Usage
 from remit.principals import PRINCIPAL_NAME, SAFE_NAME, TRUST_DOMAIN, Principal
 
 _T = TypeVar("_T")
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SPAN = re.compile(r"(?:[0-9]{1,6}[smhd])+", re.ASCII)
 _PATH = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:/[a-z0-9][a-z0-9-]{0,62})*", re.ASCII)
-
-
-def seconds(text: object) -> int:
-    """Read a span of time such as ``30s``, ``5m``, ``1h30m`` or ``2d``, in seconds.
-
-    Raises:
-        ValueError: It is anything else.
-    """
-    if not isinstance(text, str) or not _SPAN.fullmatch(text):
-        raise ValueError(f"{text!r} is not a span of time; write e.g. 30s, 5m, 1h30m or 2d")
-    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text))
 
 
 def nearest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:

@@ -27,8 +27,9 @@ from pydantic import (
     model_validator,
 )
 
-from remit.catalogue import nearest, seconds
+from remit.catalogue import nearest
 from remit.delegation import ACTION, MAX_LIFETIME, MAX_LINKS, SPACE
+from remit.duration import seconds
 from remit.errors import Usage
 from remit.principals import PRINCIPAL_NAME, SAFE_NAME
 

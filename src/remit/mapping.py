@@ -19,8 +19,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from remit.catalogue import nearest, seconds
+from remit.catalogue import nearest
 from remit.delegation import MAX_LIFETIME, MAX_LINKS, Scope
+from remit.duration import seconds
 from remit.errors import Refused, Usage
 from remit.settings import Settings
 from remit.step import Call
@@ -31,9 +32,9 @@ _T = TypeVar("_T")
 FRAMEWORKS = ("openai-agents", "pydantic-ai", "langgraph", "mcp")
 MODEL_ACTION = "model:invoke"
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_NAME = r"[^\x00-\x1f\x7f]{1,200}"
+_NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
 
-Names = Annotated[str, Field(pattern=_NAME, max_length=200)]
+Names = Annotated[str, Field(pattern=_NAME)]
 Span = Annotated[int, BeforeValidator(lambda value: value if type(value) is int else seconds(value))]
 
 
@@ -267,7 +268,7 @@ def _invalid(source: str, what: str) -> Usage:
 
 def _findings(error: ValidationError) -> Iterator[str]:
     for finding in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(map(str, finding["loc"]))
+        where = ".".join(map(str, finding["loc"])).encode("unicode_escape").decode()
         if finding["type"] == "extra_forbidden":
             hint = nearest(str(finding["loc"][-1]), _keys(finding["loc"]))
             yield f"unknown key {where!r}" + (f" (did you mean {hint!r}?)" if hint else "")

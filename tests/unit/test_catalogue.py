@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from remit.catalogue import Catalogue, nearest, seconds
+from remit.catalogue import Catalogue, nearest
+from remit.duration import seconds
 from remit.errors import Usage
 
 REAL = Path(__file__).parents[2] / "policies" / "catalogue.yaml"

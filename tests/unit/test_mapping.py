@@ -110,6 +110,8 @@ def test_settings_read_a_file_with_a_mapping(tmp_path: Path, monkeypatch: pytest
         ("[agents.W]\nshare = true\nbudget = 3", "either share = true, or an agent"),
         ("[agents.W]\nagent = 'w'\nactions = ['a']\nspaces = ['s']\nbudget = 1\nexpires_in = '31d'", "expires_in"),
         ("[models.m]\nresource = 'r'\ncost = true", "models.m.cost"),
+        ('[tools."a\\nb"]\naction = "a"\nresource = "r"', "tools.a\\nb.[key]: String should match pattern"),
+        ('[tools.a]\naction = "a\\n"\nresource = "r"', "tools.a.action: String should match pattern"),
         ("tools = 3", "tools:"),
         ("a = ", "Invalid value"),
     ],

@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator, Mapping
 import cedarpy
 from cedarpy import pst
 
-from remit.catalogue import Catalogue, nearest, seconds
+from remit.catalogue import Catalogue, nearest
+from remit.duration import seconds
 from remit.policy.findings import Finding, PolicyInvalid
 from remit.policy.rules import Rule, asks_where_chain_stands, reads_approvals, roles_in, rule
 from remit.policy.schema import Actions, read_actions

@@ -14,7 +14,7 @@ from typing import Any
 
 from cedarpy import pst
 
-from remit.catalogue import seconds
+from remit.duration import seconds
 
 _CONTEXT = pst.Var("context")
 
