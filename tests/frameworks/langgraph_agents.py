@@ -284,4 +284,17 @@ class Renewing:
         return str(convert_to_messages(found["messages"][-1:])[0].content)
 
 
-AGENTS = [Graph, Functional, Renewing]
+@workflow.defn
+class GivesUp:
+    """Asks for a node's activity and thinks better of it at once."""
+
+    @workflow.run
+    async def run(self, node: str, message: dict[str, Any]) -> bool:
+        given = {"args": [{"messages": [message]}], "kwargs": {}, "langgraph_config": {}}
+        handle = workflow.start_activity(node, given, start_to_close_timeout=timedelta(minutes=2))
+        handle.cancel()
+        await workflow.sleep(2)
+        return handle.cancelled()
+
+
+AGENTS = [Graph, Functional, Renewing, GivesUp]

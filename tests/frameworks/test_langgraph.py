@@ -18,7 +18,7 @@ from remit.settings import Settings
 from tests.attacks.effects import effects
 from tests.frameworks import langgraph_agents as agents
 from tests.frameworks.ground import Ground, Run, eventually, governed
-from tests.frameworks.langgraph_agents import AGENTS, Functional, Graph, Renewing
+from tests.frameworks.langgraph_agents import AGENTS, Functional, GivesUp, Graph, Renewing
 
 pytestmark = [
     pytest.mark.servers,
@@ -218,6 +218,15 @@ async def test_a_revocation_stops_what_runs_and_keeps_what_was_done_beside_it(gr
     await run.resume()
     assert await heard(run) == [COUNTED, "[{'slept': ''}]"]
     assert run.outcomes("query_flights").count("ok") == 2
+    await run.replays()
+
+
+@pytest.mark.parametrize("node", ["desk.tools", "desk.agent"])
+async def test_what_a_workflow_gives_up_at_once_leaves_nothing_behind(ground: Ground, node: str) -> None:
+    calls = [{"name": name, "args": given, "id": f"call-{place}"} for place, (name, given) in enumerate([FLIGHTS] * 2)]
+    run = await ground.start(GivesUp.run, node, {"type": "ai", "content": "", "tool_calls": calls})
+    assert await run.result() is True
+    assert run.outcomes() == []
     await run.replays()
 
 

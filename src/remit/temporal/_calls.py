@@ -64,11 +64,13 @@ class Calls:
         parts = mapped.parts(input.args)
         if parts:
             started = [self._tool(replace(input, args=one, activity_id=None), mapped, governs) for one in parts]
-            return asyncio.create_task(self._together(started, mapped, input.ret_type))
+            return _bound(asyncio.create_task(self._together(started, mapped, input.ret_type)), started)
         if mapped.asks and (hosted := mapped.hosted(input.args)):
             return asyncio.create_task(self._offered(hosted, input, mapped, governs))
         started_one = self._tool(input, mapped, governs)
-        return asyncio.create_task(self._answered(started_one, mapped)) if mapped.asks else started_one
+        if not mapped.asks:
+            return started_one
+        return _bound(asyncio.create_task(self._answered(started_one, mapped)), [started_one])
 
     def _tool(self, input: StartActivityInput, mapped: MappedActivity, governs: Governs) -> asyncio.Task[Any]:
         def told(facts: Mapping[str, Any]) -> Any:
@@ -83,8 +85,10 @@ class Calls:
             while failed is None and not all(one.done() for one in started):
                 await settled(*(one for one in started if not one.done()))
                 failed = next((one for one in started if one.done() and (one.cancelled() or one.exception())), None)
-        finally:
+        except asyncio.CancelledError:
             await _stopped(started)
+            raise
+        await _stopped(started)
         if failed is not None:
             return failed.result()
         try:
@@ -127,6 +131,18 @@ class Calls:
                 summary=None,
             )
         )
+
+
+def _bound(handle: asyncio.Task[Any], started: Sequence[asyncio.Task[Any]]) -> asyncio.Task[Any]:
+    """Return a handle that leaves nothing behind: one cancelled before its first turn never runs."""
+
+    def finish(done: asyncio.Task[Any]) -> None:
+        for one in started:
+            if done.cancelled() and not one.done():
+                one.cancel()
+
+    handle.add_done_callback(finish)
+    return handle
 
 
 async def _stopped(started: Sequence[asyncio.Task[Any]]) -> None:
