@@ -24,14 +24,23 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.plan import Planning
 from remit.errors import Held, Refused
+from remit.mapping import Handover, Mapping
 from remit.temporal import tool
 from tests.unit.temporal import tools
+from tests.unit.temporal.acting_flows import Plays
 from tests.unit.temporal.authority import Keeper, decision
 from tests.unit.temporal.conftest import Bench, bench, ran, temporal
 from tests.unit.temporal.flows import FLOWS
 from workflows.agent_task import AgentTask
 
 HISTORIES = Path(__file__).parent / "histories"
+MAPPING = Mapping(
+    agents={
+        "Report writer": Handover(agent="report-writer", actions=("read",), spaces=("flights",), budget=5),
+        "Same": Handover(share=True),
+    },
+    children={"Calls": Handover(agent="clerk", actions=("read",), spaces=("flights",), budget=2)},
+)
 READ = ["data.read", {"dataset": "flights", "n": 1}]
 SHORT = ["data.slow", {"dataset": "flights", "n": 1}]
 SLOW = ["data.slow", {"dataset": "flights", "n": 30}]
@@ -207,6 +216,26 @@ async def sealed(here: Bench) -> list[Handle]:
     return [first, await ended(second)]
 
 
+async def acting(here: Bench) -> list[Handle]:
+    script = [
+        {"as": "Report writer", "do": [{"call": READ}, {"call": SHORT}, {"child": ["Calls", [READ]]}]},
+        {"over": "Same"},
+        {"call": READ},
+    ]
+    handle, old = await here.start("Plays", script, on_revocation=DAY)
+    await ran("data.slow started")
+    here.keeper.revoke(here.keeper.authorized[0].reference)
+    await handle.signal("remit.notice")
+    await here.until(handle, "suspended")
+    here.keeper.revoke(old)
+    await handle.signal("remit.notice")
+    await asyncio.sleep(0.5)
+    fresh = here.keeper.hand(handle.id)
+    await handle.execute_update("remit.resume", {"delegation": fresh.delegation, "digest": fresh.digest})
+    await handle.result()
+    return [handle, here.client.get_workflow_handle(f"{handle.id}-Calls")]
+
+
 async def ended(handle: Handle) -> Handle:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
@@ -216,7 +245,7 @@ async def ended(handle: Handle) -> Handle:
 Scene = Callable[[Bench], Awaitable[list[Handle]]]
 SCENES: list[Scene] = [
     plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task, expired,
-    child_first, sealed,
+    child_first, sealed, acting,
 ]  # fmt: skip
 
 
@@ -228,7 +257,9 @@ async def main() -> None:
                 continue
             tools.RAN.clear()
             activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
-            async with bench(environment, Keeper(), flows=[*FLOWS, AgentTask], activities=activities) as here:
+            options = {"mapping": MAPPING} if scene is acting else {}
+            flows = [*FLOWS, AgentTask, Plays]
+            async with bench(environment, Keeper(), flows=flows, activities=activities, plugin=options) as here:
                 for number, handle in enumerate(await scene(here), 1):
                     await keep(f"{scene.__name__}-{number}", handle)
         if not (HISTORIES / "ungoverned-1.json").exists():

@@ -90,21 +90,19 @@ def current() -> Current:
 
 
 @asynccontextmanager
-async def acting_as(agent: str | Handover | None = None) -> AsyncIterator[None]:
+async def acting_as(agent: str | Handover) -> AsyncIterator[None]:
     """Have another agent act inside the block, under a delegation of its own, narrower than what holds outside.
 
     What is started inside, children too, is started by that agent. Blocks nest. `hand_over` inside lasts to its end.
 
     Args:
-        agent: Its name in the mapping, or what it is handed; None: whoever acts outside, as a block for `hand_over`.
+        agent: Its name in the mapping, or what it is handed.
 
     Raises:
         ApplicationError: ``agent.unmapped``, ``delegation.denied`` or another refusal; nothing inside runs.
     """
     acting = _required().children.acting
-    outer = acting.holder
-    holder = outer if agent is None else await acting.found(outer, agent)
-    with acting.within(holder):
+    with acting.within(await acting.found(acting.holder, agent)):
         yield
 
 

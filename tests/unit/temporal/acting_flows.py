@@ -1,8 +1,9 @@
 """Workflows in which other agents act, as a script says.
 
-A script is a list of steps, each with one key: ``call`` a tool with an input, ``as`` somebody ``do`` a script, hand
-``over``, do ``both`` scripts at once, go on without what was ``tried``, start a ``child`` with its calls, tell ``who``
-acts, ``continue`` as new with a script. Whoever acts is an agent of the mapping, a handover's keys, or None.
+A script is a list of steps, each with one key: ``call`` a tool with an input, ``as`` somebody ``do`` a script, a
+``scope`` with a script, hand ``over``, do ``both`` scripts at once, go on without what was ``tried``, start a ``child``
+with its calls, ``delegate`` to one, tell ``who`` acts, ``continue`` as new with a script. Whoever acts is an agent of
+the mapping, a handover's keys, or None.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ async def play(script: list[dict[str, Any]], found: list[Any]) -> None:
         elif "as" in step:
             async with remit.acting_as(named(step["as"])):
                 await play(step["do"], found)
+        elif "scope" in step:
+            with remit.scope():
+                await play(step["scope"], found)
         elif "over" in step:
             await remit.hand_over(named(step["over"]))
         elif "both" in step:

@@ -124,9 +124,17 @@ async def test_it_is_found_by_who_would_stop_it(stage: Bench) -> None:
 
 async def test_what_is_handed_over_lasts_to_the_end_of_the_block(stage: Bench) -> None:
     script = [
-        as_(
-            None, {"over": "Report writer"}, READ, {"over": "Checker"}, READ, {"over": None}, READ, {"over": "Checker"}
-        ),
+        {
+            "scope": [
+                {"over": "Report writer"},
+                READ,
+                {"over": "Checker"},
+                READ,
+                {"over": None},
+                READ,
+                {"over": "Checker"},
+            ]
+        },
         READ,
         {"over": "Report writer"},
         READ,
