@@ -41,6 +41,9 @@ MAPPING = Mapping(
     },
     children={"Calls": Handover(agent="clerk", actions=("read",), spaces=("flights",), budget=2)},
 )
+PLUGIN = {"acting": {"mapping": MAPPING}}
+"""What the plugin of a scene is given besides."""
+WORKFLOWS = [*FLOWS, AgentTask, Plays]
 READ = ["data.read", {"dataset": "flights", "n": 1}]
 SHORT = ["data.slow", {"dataset": "flights", "n": 1}]
 SLOW = ["data.slow", {"dataset": "flights", "n": 30}]
@@ -257,9 +260,9 @@ async def main() -> None:
                 continue
             tools.RAN.clear()
             activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
-            options = {"mapping": MAPPING} if scene is acting else {}
-            flows = [*FLOWS, AgentTask, Plays]
-            async with bench(environment, Keeper(), flows=flows, activities=activities, plugin=options) as here:
+            async with bench(
+                environment, Keeper(), flows=WORKFLOWS, activities=activities, plugin=PLUGIN.get(scene.__name__)
+            ) as here:
                 for number, handle in enumerate(await scene(here), 1):
                     await keep(f"{scene.__name__}-{number}", handle)
         if not (HISTORIES / "ungoverned-1.json").exists():

@@ -11,17 +11,15 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from activities.plan import Planning
-from tests.replay.record import SCENES, Scene, publish, query
+from tests.replay.record import PLUGIN, SCENES, WORKFLOWS, Scene, publish, query
 from tests.unit.temporal import tools
 from tests.unit.temporal.authority import Keeper
 from tests.unit.temporal.conftest import bench, temporal
-from tests.unit.temporal.flows import FLOWS
-from workflows.agent_task import AgentTask
 
 # Temporal tells a worker to cancel what it just finished; the SDK warns, and warnings are errors here.
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")
 
-WITH_CHILDREN = ("delegating", "agent_task", "child_first")
+WITH_CHILDREN = ("delegating", "agent_task", "child_first", "acting")
 ENDS = dict.fromkeys(("denied", "halted", "child_first"), WorkflowExecutionStatus.FAILED)
 
 
@@ -39,8 +37,9 @@ async def test_a_scene_without_any_cache(environment: WorkflowEnvironment, scene
     async with bench(
         environment,
         keeper,
-        flows=[*FLOWS, AgentTask],
+        flows=WORKFLOWS,
         activities=activities,
+        plugin=PLUGIN.get(scene.__name__),
         max_cached_workflows=1 if scene.__name__ in WITH_CHILDREN else 0,
     ) as here:
         handle = (await scene(here))[0]

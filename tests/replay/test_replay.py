@@ -14,9 +14,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from remit.temporal import RemitPlugin
-from tests.unit.temporal.acting_flows import Plays
-from tests.unit.temporal.flows import FLOWS
-from workflows.agent_task import AgentTask
+from tests.replay.record import WORKFLOWS
 
 HISTORIES = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "histories").glob("*.json")}
 
@@ -29,5 +27,5 @@ def test_there_are_histories() -> None:
 async def test_a_recorded_history_replays(name: str) -> None:
     history = HISTORIES[name]
     plugin = RemitPlugin(ungoverned=["model.*", "plan.*"])
-    replayer = Replayer(workflows=[*FLOWS, AgentTask, Plays], plugins=[plugin])
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[plugin])
     await replayer.replay_workflow(WorkflowHistory.from_json(history["id"], {"events": history["events"]}))
