@@ -22,8 +22,10 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, DynamicToolset, ToolsetTool
 from pydantic_ai.toolsets.external import TOOL_SCHEMA_VALIDATOR
 from temporalio import workflow
+from temporalio.workflow import ChildWorkflowConfig
 
 from examples import database
+from remit.delivery import Current
 from remit.temporal import current_credential
 
 NOTED: list[str] = []
@@ -113,6 +115,22 @@ async def wipe(dataset: str) -> str:
     return "wiped"
 
 
+given = FunctionToolset[Current](id="given")
+children = FunctionToolset[None](id="children", metadata={"temporal": {"child_workflow": ChildWorkflowConfig()}})
+
+
+@given.tool
+async def count_flights(ctx: RunContext[Current], dataset: str) -> list[dict[str, Any]]:
+    """Count the rows of a dataset."""
+    return await database.rows(ctx.deps["dsn"], f'select count(*) as n from "{dataset}"')
+
+
+@children.tool_plain
+async def plan(prompt: str) -> str:
+    """Have somebody else see to it, in a child workflow."""
+    return (await friend.run(prompt)).output
+
+
 class Shelf(AbstractToolset[None]):
     """A toolset of one's own: pydantic-ai runs its tools inside the workflow."""
 
@@ -159,12 +177,16 @@ desk = _agent("desk", [data], models={"other": FunctionModel(_whole, model_name=
 noting = _agent("noting", [data, notes])
 searching = _agent("searching", [data], NativeTool(WebSearchTool()))
 changing = _agent("changing", [DynamicToolset[Any](lambda ctx: data, id="today")])
-prefixed = _agent("prefixed", [data.prefixed("my")])
+prefixed = _agent("prefixed", [data.filtered(lambda ctx, tool: tool.name == "query_flights").prefixed("my")])
 streaming = _agent("streaming", [data], event_stream_handler=_on_events)
 leading = _agent("leading", [data, colleagues])
 writer = _agent("writer", [data])
 friend = _agent("friend", [data])
 stranger = _agent("stranger", [data])
+lending = Agent(
+    scripted, name="lending", deps_type=Current, toolsets=[given], capabilities=[TemporalDurability[Current]()]
+)
+planning = _agent("planning", [children])
 AGENTS = (desk, noting, searching, changing, prefixed, streaming, leading, writer, friend, stranger)
 
 
@@ -212,3 +234,27 @@ class Bare:
     async def run(self, prompt: str) -> str:
         """Return the answer."""
         return (await noting.run(prompt)).output
+
+
+@workflow.defn
+class Lending(PydanticAIWorkflow):
+    """Runs an agent whose tools have their credential from the run's dependencies."""
+
+    __pydantic_ai_agents__ = (lending,)
+
+    @workflow.run
+    async def run(self, prompt: str) -> str:
+        """Return the answer."""
+        return (await lending.run(prompt, deps=Current())).output
+
+
+@workflow.defn
+class Planning(PydanticAIWorkflow):
+    """Runs an agent whose tool is a child workflow."""
+
+    __pydantic_ai_agents__ = (planning, friend)
+
+    @workflow.run
+    async def run(self, prompt: str) -> str:
+        """Return the answer."""
+        return (await planning.run(prompt)).output

@@ -18,7 +18,7 @@ from remit.errors import Refused, Usage
 from remit.mapping import Mapping
 from remit.settings import Settings
 from tests.frameworks.ground import Ground, Run, eventually, governed
-from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Bare, Desk, Lent, noting
+from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Bare, Desk, Lending, Lent, Planning, noting
 from tests.integration.service import asked
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
@@ -278,6 +278,58 @@ async def test_no_model_is_offered_what_nobody_would_decide(ground: Ground, agen
     run = await start(ground, [COUNT], agent=agent)
     assert await run.code() == "tool.unmapped"
     assert "permitted" not in run.outcomes()
+
+
+MORE = """
+[tools.my_query_flights]
+action = "dataset:query"
+resource = "{dataset}"
+inline = true
+
+[tools.web_search]
+action = "model:invoke"
+resource = "planner"
+inline = true
+
+[tools.count_flights]
+action = "dataset:query"
+resource = "{dataset}"
+credential = "flights-ro"
+
+[children."agent__planning__toolset__children__call_tool__child_workflow"]
+share = true
+"""
+
+
+async def test_what_is_mapped_for_where_it_runs_is_decided_there(stack: Stack, settings: Settings) -> None:
+    async with governed(
+        stack,
+        settings,
+        Mapping.parse(TEXT + MORE),
+        plugins=[PydanticAIPlugin()],
+        workflows=[Desk, Lending, Planning],
+        queue=f"{QUEUE}-more",
+    ) as ground:
+        tool, arguments = COUNT
+        prefixed = await start(ground, [[f"my_{tool}", arguments]], agent="prefixed")
+        assert await told(prefixed) == [[{"n": 336776}]]
+        assert prefixed.outcomes("my_query_flights") == prefixed.outcomes("query_flights") == ["permitted", "ok"]
+
+        searching = await start(ground, [COUNT], agent="searching")
+        assert await told(searching) == [[{"n": 336776}]]
+        assert searching.outcomes("web_search") == ["permitted", "ok"] * 2
+
+        lending = await ground.start(Lending.run, json.dumps([[["count_flights", {"dataset": "flights"}]]]))
+        assert await told(lending) == [[{"n": 336776}]]
+
+        planning = await ground.start(
+            Planning.run, json.dumps([[["plan", {"prompt": json.dumps([[COUNT, PAYROLL]])}]]])
+        )
+        ((counted, refused),) = [json.loads(one) for one in await told(planning)]
+        assert counted == [{"n": 336776}]
+        assert refused.endswith("[policy.denied]")
+        for run in (prefixed, searching, lending, planning):
+            await run.replays()
 
 
 async def test_a_toolset_lent_at_run_time_is_held_at_the_model(ground: Ground) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -373,3 +376,21 @@ def _veiled(one: Any) -> Any:
 
     veiled.__temporal_activity_definition = one.__temporal_activity_definition  # type: ignore[attr-defined]
     return veiled
+
+
+ROOT = Path(__file__).parents[3]
+GUIDE = (ROOT / "docs/guides/pydantic-ai.md").read_text(encoding="utf-8")
+
+
+def test_what_the_guide_shows_stands_in_the_example_or_is_tried() -> None:
+    sources = [*(ROOT / "examples/pydantic_ai").iterdir(), *(ROOT / "tests/frameworks").glob("*pydantic_ai*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".toml"))
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(blocks) == 8
+    for block in blocks:
+        assert block.strip("\n") in code, block
+
+
+def test_the_guide_names_the_releases_that_are_installed() -> None:
+    for name in ("pydantic-ai-slim", "mcp", "temporalio"):
+        assert f"{name} {version(name)}" in GUIDE
