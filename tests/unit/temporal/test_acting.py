@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -379,3 +380,11 @@ async def test_no_agent_outlives_the_run(stage: Bench) -> None:
     handle, _ = await stage.start("Plays", [{"over": "Report writer"}, READ, {"continue": [WHO, READ]}])
     assert await handle.result() == ["flight-analyst", {"n": 1}]
     assert chains(stage) == [WRITERS, MINE]
+
+
+def test_the_guide_shows_a_mapping_that_is_one() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/sub-agents.md").read_text(encoding="utf-8")
+    mapping = Mapping.parse(guide.partition("```toml\n")[2].partition("```")[0])
+    assert mapping.agents.keys() == {"Report writer", "Flight analyst"}
+    assert (handed := mapping.child("PublishWorkflow")) is not None
+    assert handed.agent == "report-writer"
