@@ -221,11 +221,12 @@ class _Outbound(WorkflowOutboundInterceptor):
         super().__init__(next)
         self._reader = reader
         self._permitted = permitted
+        self._inline = any(rule.inline for rule in reader.mapping.tools.values())
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
         """Start an activity; first of all to hear its result."""
         handle = self.next.start_activity(input)
-        if self._reader.kind(input.activity) == "model":
+        if self._inline and self._reader.kind(input.activity) == "model":
             handle.add_done_callback(partial(self._noted, input.activity))
         return handle
 
