@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "temporalio.mcp."
 CALL, PROMPT, RESOURCE = "call-tool", "get-prompt", "read-resource"
+_SAID = {CALL: ("name", "arguments"), PROMPT: ("name", "arguments"), RESOURCE: ("uri",)}
 _BESIDES = {"meta": "_meta", "factory_argument": "_connection"}
 """What a request holds besides the arguments → its name among the decided input."""
 
@@ -41,6 +42,9 @@ class MCP(Framework):
         """Return the one call a request makes."""
         server, operation = _parts(activity)
         request = _request(activity, arguments)
+        for field, value in request.items():
+            if value is not None and field not in (*_SAID[operation], *_BESIDES):
+                unreadable(activity, f"the request has a field {field!r}, which would not be decided")
         given = dict(_said(activity, operation, request))
         for field, name in _BESIDES.items():
             if request.get(field) is not None:

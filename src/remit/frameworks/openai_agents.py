@@ -120,8 +120,9 @@ def _request_of(activity: str, arguments: Sequence[Any]) -> Sequence[Any]:
         return arguments
     if len(arguments) == 2:
         return [{"name": arguments[0], "arguments": arguments[1]}]
-    request = _request(activity, arguments)
-    return [{**request, "name": request.get("tool_name", request.get("name"))}]
+    request = dict(_request(activity, arguments))
+    name = request.pop("tool_name", request.get("name"))
+    return [{**request, "name": name}]
 
 
 def _request(activity: str, arguments: Sequence[Any]) -> abc.Mapping[str, Any]:

@@ -63,7 +63,9 @@ def test_every_operation_of_the_plugin_has_a_kind() -> None:
 
 def test_a_tool_call() -> None:
     assert READ.calls(CALL, [REQUEST]) == (ToolCall("query", {"dataset": "flights"}, server="flights"),)
-    assert READ.calls(CALL, [{"name": "query", "arguments": None}]) == (ToolCall("query", {}, server="flights"),)
+    assert READ.calls(CALL, [{"name": "query", "arguments": None, "new": None}]) == (
+        ToolCall("query", {}, server="flights"),
+    )
 
 
 def test_a_servers_name_may_hold_dots() -> None:
@@ -96,6 +98,8 @@ def test_what_reaches_the_server_besides_is_decided_too() -> None:
         {"name": ""},
         {"name": 3},
         {"name": "query", "arguments": ["flights"]},
+        {"name": "query", "arguments": {}, "headers": {"tenant": "b"}},
+        {"name": "query", "arguments": {}, "uri": "flights://size"},
         {"name": "query", "arguments": {"_meta": 1}, "meta": {"tenant": "b"}},
         {"name": "query", "arguments": {"_connection": 1}, "factory_argument": "x"},
     ],
