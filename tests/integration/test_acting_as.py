@@ -18,6 +18,7 @@ from temporalio.worker import Replayer, Worker
 from activities import sql
 from remit import audit, executions
 from remit.assembly import Parts, assemble, temporal_client
+from remit.chain import chain_digest
 from remit.client import Remit
 from remit.delegation import Reference, Scope
 from remit.embedded import Stack
@@ -325,6 +326,8 @@ async def test_what_cannot_be_handed_over_is_refused(
     handle = await start(client, task, [step])
     assert await code_of(handle) == code
     assert records(settings, task, "permitted") == []
+    told = [one for one in audit.read(settings.audit_folder, task=task.id) if one.get("outcome") == "refused"]
+    assert [one["code"] for one in told] == [code], "what is refused is on record"
 
 
 async def test_a_child_is_handed_what_the_mapping_says(client: Client, settings: Settings) -> None:
@@ -336,6 +339,16 @@ async def test_a_child_is_handed_what_the_mapping_says(client: Client, settings:
     assert {len(one["chain"]) for one in done} == {2}
 
 
+async def test_no_agent_outlives_a_run_and_gets_the_same_again(client: Client, settings: Settings) -> None:
+    task = await delegate(settings, agent="delay-desk")
+    script = [{"over": "Reader"}, READ, {"continue": [READ, {"over": "Reader"}, READ]}]
+    handle = await start(client, task, script)
+    await handle.result()
+    first, second, third = [one["chain"] for one in records(settings, task, "ok")]
+    assert second == [task.reference.delegation]
+    assert first == third
+
+
 async def test_its_link_opens_nothing_elsewhere(client: Client, settings: Settings, stack: Stack) -> None:
     """Neither in another task, nor in one that is started later under the same id, not even before its first use."""
     task = await delegate(settings, agent="delay-desk")
@@ -343,12 +356,8 @@ async def test_its_link_opens_nothing_elsewhere(client: Client, settings: Settin
     await minted(settings, task)
     (other,) = (await view(handle))["others"]
     async with assemble(settings) as parts:
-        record = await parts.registry.delegation(other["delegation"])
-        assert record is not None
-        chain = (await parts.registry.delegation(task.reference.delegation), record)
-        from remit.chain import chain_digest
-
-        reference = Reference(other["delegation"], chain_digest([one.jws for one in chain if one]))
+        links = [await parts.registry.delegation(jti) for jti in (task.reference.delegation, other["delegation"])]
+    reference = Reference(other["delegation"], chain_digest([one.jws for one in links if one]))
     for name in (f"copy-{uuid.uuid4()}", task.id):
         if name == task.id:
             await handle.terminate()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from temporalio import activity
 
+from remit.attempt import Unasked
 from remit.chain import Chain
 from remit.delegation import Reference, Scope
 from remit.errors import Denied, Held, NotLive, RemitError
@@ -30,6 +31,7 @@ _T = TypeVar("_T")
 _PATIENCE = 60.0
 """Seconds that a task which ended waits for its evidence to be signed."""
 _PAUSE = 1.0
+_LONGEST_NAME = 200
 _WORST_FIRST = (Status.REVOKED, Status.EXPIRED, Status.SUSPENDED)
 
 
@@ -139,7 +141,11 @@ class Internal:
         info, reference = activity.info(), Reference(*parent)
 
         async def ask() -> Answer:
-            found = _handover(self._mapping, kind, name)
+            try:
+                found = _handover(self._mapping, kind, name)
+            except Denied as error:
+                await self._authority.refuse(_asked(info, name, reference), error)
+                raise
             if found.agent is not None:
                 return await self._made(
                     first_run,
@@ -210,6 +216,19 @@ class Internal:
 
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)
+
+
+def _asked(info: activity.Info, name: str, reference: Reference) -> Unasked:
+    """Return what is recorded of a handover that nothing allows."""
+    return Unasked(
+        namespace=info.namespace,
+        activity=info.activity_id,
+        attempt=info.attempt,
+        tool=name[:_LONGEST_NAME],
+        task=info.workflow_id,
+        run=info.workflow_run_id,
+        delegation=reference.delegation,
+    )
 
 
 def _handover(mapping: Mapping | None, kind: str, name: str) -> Handover:

@@ -14,6 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
 from remit.delegation import Reference
+from remit.errors import Denied
 from remit.mapping import Handover, Mapping
 from remit.temporal import RemitPlugin
 from remit.temporal._names import DELEGATIONS
@@ -178,6 +179,9 @@ async def test_an_agent_that_is_not_mapped_is_handed_nothing(stage: Bench, step:
     handle, _ = await stage.start("Plays", [step, READ])
     assert await code_of(handle) == "agent.unmapped"
     assert not RAN
+    ((told, error),) = stage.keeper.unasked
+    assert (told.tool, told.task, told.step) == ("Stranger", handle.id, None)
+    assert isinstance(error, Denied)
 
 
 @pytest.mark.parametrize("step", [as_("Greedy", READ), {"over": "Greedy"}])
