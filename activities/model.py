@@ -10,17 +10,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import getdoc
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio.exceptions import ApplicationError
 
 from remit.attempt import GRANT
 from remit.errors import Usage
+from remit.job import ASK, MOST_TOKENS
 from remit.settings import ModelSettings
 from remit.temporal import current_credential, tool
 from remit.temporal.tool import declared_by
@@ -29,28 +31,60 @@ from remit.tool import Tool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
     from pydantic_ai.models import Model
 
     from remit.assembly import Parts
 
-ASK = "plan.ask"
 SECONDS = 100.0
 """How long a provider may take; less than the step's own time."""
+MOST_CALLS = 32
+"""Calls of one answer that are made."""
 
 Opens = Callable[[], AbstractAsyncContextManager["Model"]]
 """Opens a model for one request, within the attempt whose credential it uses."""
 
 
-class Question(BaseModel):
-    """What a model is asked: which one, as whom, and the whole conversation so far."""
-
+class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Said(_Closed):
+    """What the task says to the model."""
+
+    role: Literal["user"]
+    text: str
+
+
+class Spoke(_Closed):
+    """What the model said, as pydantic-ai writes it."""
+
+    role: Literal["model"]
+    message: dict[str, Any]
+
+
+class Returned(_Closed):
+    """What one call gave."""
+
+    call: str
+    tool: str
+    content: str
+
+
+class Told(_Closed):
+    """What the calls of one answer gave."""
+
+    role: Literal["tools"]
+    returns: list[Returned]
+
+
+class Question(_Closed):
+    """What a model is asked: which one, as whom, and the whole conversation so far."""
 
     model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     instructions: str
-    conversation: list[dict[str, Any]]
-    max_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 4096
+    conversation: list[Annotated[Said | Spoke | Told, Field(discriminator="role")]]
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=MOST_TOKENS)] = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +139,7 @@ def asking(parts: Parts, models: Mapping[str, Opens], tools: Sequence[object]) -
         """
         opens = models.get(question.model)
         if opens is None:
-            raise ApplicationError(
-                f"no worker here knows how to reach the model {question.model!r}",
-                type="model.unknown",
-                non_retryable=True,
-            )
+            raise _final(f"no worker here knows how to reach the model {question.model!r}", "model.unknown")
         grant = GRANT.get()
         if grant is None:
             raise RuntimeError("asked outside an attempt")
@@ -136,7 +166,7 @@ def configured(models: Mapping[str, ModelSettings]) -> dict[str, Opens]:
             raise Usage(
                 "the settings name models, and pydantic-ai is not installed",
                 code="model.library",
-                next_action="Install remit[planner], or take REMIT_MODELS away.",
+                next_action="Install remit[planner], or take REMIT_PLANNERS away.",
             ) from None
     return {name: _opens(one) for name, one in models.items()}
 
@@ -179,13 +209,10 @@ async def _request(model: Model, question: Question, offered: Sequence[Offer]) -
     except ModelHTTPError as error:
         if error.status_code in (408, 409, 429) or error.status_code >= 500:
             raise
-        raise ApplicationError(
-            f"the model's provider refused the request with status {error.status_code}",
-            type="model.refused",
-            non_retryable=True,
-        ) from None
+        said = f"the model's provider refused the request with status {error.status_code}"
+        raise _final(said, "model.refused") from None
     except (UnexpectedModelBehavior, UserError) as error:
-        raise ApplicationError(str(error)[:500], type="model.refused", non_retryable=True) from None
+        raise _final(str(error)[:500], "model.refused") from None
 
 
 def _messages(question: Question) -> list[ModelMessage]:
@@ -193,46 +220,65 @@ def _messages(question: Question) -> list[ModelMessage]:
 
     made: list[ModelMessage] = []
     for turn in question.conversation:
-        match turn.get("role"):
-            case "user":
-                part = UserPromptPart(str(turn["text"]))
-                made.append(ModelRequest(parts=[part], instructions=question.instructions))
-            case "tools":
-                returns = [
-                    ToolReturnPart(tool_name=one["tool"], content=one["content"], tool_call_id=one["call"])
-                    for one in turn["returns"]
-                ]
+        match turn:
+            case Said():
+                made.append(ModelRequest(parts=[UserPromptPart(turn.text)], instructions=question.instructions))
+            case Told():
+                returns = [ToolReturnPart(one.tool, one.content, one.call) for one in turn.returns]
                 made.append(ModelRequest(parts=returns, instructions=question.instructions))
-            case _:
-                made += ModelMessagesTypeAdapter.validate_python([turn["message"]])
+            case Spoke():
+                try:
+                    made += ModelMessagesTypeAdapter.validate_python([turn.message])
+                except ValueError:
+                    raise _final("the conversation holds what this pydantic-ai does not read", "tool.input") from None
     return made
 
 
 def _answer(response: ModelResponse, offered: Sequence[Offer]) -> dict[str, Any]:
+    """Return what was answered as JSON, each call checked against what was offered.
+
+    Arguments are kept as the text they are: a number in them that no record can carry is that call's fault alone.
+    """
     from pydantic_ai.messages import ModelMessagesTypeAdapter, ToolCallPart
 
+    asked = [part for part in response.parts if isinstance(part, ToolCallPart)]
+    if not asked and response.finish_reason in ("length", "content_filter", "error"):
+        raise _final(f"the model did not finish its answer: {response.finish_reason}", "model.unfinished")
     by_name = {one.name: one.tool for one in offered}
-    calls = []
-    for part in response.parts:
-        if isinstance(part, ToolCallPart):
-            tool, fault, given = by_name.get(part.tool_name, ""), "", {}
-            try:
-                given = part.args_as_dict(raise_if_invalid=True)
-            except (ValueError, AssertionError):
-                fault = "the arguments are not a JSON object"
-            if not tool:
-                fault = f"there is no tool {part.tool_name!r}; there are: {', '.join(sorted(by_name)) or 'none'}"
-            call = {"call": part.tool_call_id, "name": part.tool_name, "tool": tool, "input": given, "fault": fault}
-            calls.append(call)
-    (message,) = json.loads(ModelMessagesTypeAdapter.dump_json([response]))
+    calls = [_call(part, by_name, late=number >= MOST_CALLS) for number, part in enumerate(asked)]
+    kept = [
+        replace(one, args=one.args_as_json_str()) if isinstance(one, ToolCallPart) else one for one in response.parts
+    ]
+    try:
+        (message,) = json.loads(ModelMessagesTypeAdapter.dump_json([replace(response, parts=kept)]))
+    except ValueError:
+        raise _final("the model's answer holds text that JSON cannot carry", "model.refused") from None
     return {"message": message, "text": response.text or "", "calls": calls, "offered": sorted(by_name)}
+
+
+def _call(part: ToolCallPart, by_name: Mapping[str, str], *, late: bool) -> dict[str, Any]:
+    fault, given = "", {}
+    try:
+        given = part.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
+        fault = "the arguments are not a JSON object"
+    if part.tool_name not in by_name:
+        fault = f"there is no tool {part.tool_name!r}; there are: {', '.join(sorted(by_name)) or 'none'}"
+    elif late:
+        fault = f"at most {MOST_CALLS} calls are made of one answer; make the others in the next"
+    tool = by_name.get(part.tool_name, "")
+    return {"call": part.tool_call_id, "name": part.tool_name, "tool": tool, "input": given, "fault": fault}
 
 
 def _offer(function: object, declared: Tool) -> Offer:
     return Offer(
-        name=declared.name.replace(".", "_"),
+        name=re.sub(r"[^A-Za-z0-9_-]", "_", declared.name)[:64],
         tool=declared.name,
         action=declared.action,
         description=(getdoc(function) or declared.name)[:1000],
         schema=declared.input.model_json_schema(),
     )
+
+
+def _final(message: str, code: str) -> ApplicationError:
+    return ApplicationError(message, type=code, non_retryable=True)

@@ -3,8 +3,8 @@
 - The plan comes from an activity: given what was done so far it proposes the next step, or says that it is done.
 - Who may do what is not decided here: each step is a governed activity, each delegated part a child of its own.
 - A denied step fails the task or is passed over, as the job says; nothing else is passed over.
-- Where a model plans, it is asked once the fixed steps are taken, and told what became of each call it proposes, also of
-  one that was refused or whose tool failed. What stops the task is not told, it stops the task.
+- Where a model plans, it is asked once the fixed steps are taken, and told what became of each call it proposes, also
+  of one that was refused or whose tool failed. What stops the task is not told, it stops the task.
 - Continues as new when the history grows; what was done, the last output and the conversation go along.
 """
 
@@ -29,7 +29,8 @@ _PLANNING = timedelta(minutes=2)
 _RETRY = RetryPolicy(maximum_interval=timedelta(seconds=60))
 _KEPT = 100
 _DENIALS = ("policy.denied", "delegation.denied")
-_TELLABLE = (*_DENIALS, "approval.rejected", "approval.timeout", "budget.exceeded", "tool.input", "step.input")
+_DECIDED = (*_DENIALS, "approval.rejected", "approval.timeout", "budget.exceeded")
+_TELLABLE = (*_DECIDED, "tool.input", "step.input")
 _NO_CALL = {"call": "", "name": ""}
 _INSTRUCTIONS = (
     "You are the agent {agent}; the purpose of this task is {purpose}. Reach the goal with the tools you are offered. "
@@ -47,7 +48,7 @@ class Task:
         steps: The fixed plan; each ``{"tool", "input"}`` or ``{"delegate": {"agent", "delegation", "steps"}}``.
         on_denied: ``fail`` or ``continue``.
         planner: What plans beyond the fixed steps, e.g. ``{"follow": "output", "most": 10}`` or
-            ``{"model": "planner", "goal": "…", "most": 20, "max_tokens": 4096}``; or None.
+            ``{"model": "planner", "goal": "…", "most": 20, "max_tokens": 4096, "on_denied": "continue"}``; or None.
         position: Fixed steps taken. proposed: Steps taken that somebody else proposed.
         done: The latest outcomes. last: The latest output.
         turns: How often a model was asked. conversation: What it and the task said (`workflows.conversation`).
@@ -104,7 +105,7 @@ class AgentTask:
                 return {"done": task.done, "output": answer["text"]}
             returns = []
             for call in answer["calls"]:
-                outcome, content = await self._proposed(call)
+                outcome, content = await self._proposed(call, fails=planner.get("on_denied") == "fail")
                 task = replace(task, proposed=task.proposed + 1, done=[*task.done[1 - _KEPT :], outcome])
                 returns.append(conversation.returned(call, content))
             spoken.append({"role": "tools", "returns": returns})
@@ -124,15 +125,19 @@ class AgentTask:
         )
         return answer
 
-    async def _proposed(self, call: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Make a call a model proposes; return its outcome and what the model is told."""
+    async def _proposed(self, call: dict[str, Any], *, fails: bool) -> tuple[dict[str, Any], Any]:
+        """Make a call a model proposes; return its outcome and what the model is told.
+
+        Args:
+            fails: Whether a denial, by policies or by a person, ends the task.
+        """
         if call["fault"]:
             return {"step": call["name"], "outcome": "refused"}, f"Refused: {call['fault']}"
         try:
             return {"step": call["tool"], "outcome": "done"}, await self._call(call)
         except FailureError as error:
             code, message = _told(error)
-            if code is None:
+            if code is None or (fails and code in _DECIDED):
                 raise
             outcome = "denied" if code in _DENIALS else "failed"
             return {"step": call["tool"], "outcome": outcome, "code": code}, f"Refused: {message} [{code}]"

@@ -35,6 +35,8 @@ from remit.principals import PRINCIPAL_NAME, SAFE_NAME
 
 ASK = "plan.ask"
 """The tool that asks a model what to do next."""
+MOST_TOKENS = 128_000
+"""Of one answer of a model: it is kept, twice, in a payload of at most 2 MiB."""
 LONGEST_FILE = 256 * 1024
 MOST_STEPS = 1000
 
@@ -136,7 +138,7 @@ class ModelPlanner(_Entry):
     model: Slug
     goal: Annotated[str, Field(min_length=1, max_length=20_000)]
     most: Annotated[int, Field(strict=True, ge=1, le=200)] = 20
-    max_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 4096
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=MOST_TOKENS)] = 4096
 
 
 def _kind_of_planner(value: object) -> str:
@@ -159,7 +161,8 @@ class Job(_Entry):
         delegation: What is handed over.
         on_revocation: What the task does when its chain is revoked; in the file ``halt`` or ``{wait: 24h}``. An expired
             one is waited for as long, without a wait for a week.
-        on_denied: Whether a denied step fails the task, or is noted and passed over.
+        on_denied: Whether a denied step fails the task, or is noted and passed over. A model is told, unless the job
+            says ``fail``.
         steps: The plan; may be left out where a model plans.
         planner: What plans beyond it.
     """
@@ -199,8 +202,14 @@ class Job(_Entry):
             "purpose": self.purpose,
             "steps": [_entry(step) for step in self.steps],
             "on_denied": self.on_denied,
-            "planner": self.planner.model_dump() if self.planner else None,
+            "planner": self._planner(),
         }
+
+    def _planner(self) -> dict[str, Any] | None:
+        if not isinstance(self.planner, ModelPlanner):
+            return self.planner.model_dump() if self.planner else None
+        told = "continue" if "on_denied" not in self.model_fields_set else self.on_denied
+        return {**self.planner.model_dump(), "on_denied": told}
 
     @classmethod
     def load(cls, path: Path) -> Job:

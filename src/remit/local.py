@@ -27,7 +27,7 @@ from remit.settings import Settings
 
 Progress = Callable[[str], None]
 WORKER_SECONDS = 60.0
-_PASSED_ON = ("OTEL_", "REMIT_DEBUG", "REMIT_ENCRYPT")
+_PASSED_ON = ("OTEL_", "REMIT_DEBUG", "REMIT_ENCRYPT", "REMIT_PLANNERS")
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,10 @@ def test_a_model_may_plan_without_steps() -> None:
     planned = "agent: a\npurpose: p\ndelegation: {actions: [read], spaces: [s], budget: 5, expires_in: 1h}\n"
     job = Job.parse(planned + "planner: {model: planner, goal: Find out.}")
     assert job.tools == {"plan.ask"}
-    assert job.task()["planner"] == {"model": "planner", "goal": "Find out.", "most": 20, "max_tokens": 4096}
+    wanted = {"model": "planner", "goal": "Find out.", "most": 20, "max_tokens": 4096}
+    assert job.task()["planner"] == {**wanted, "on_denied": "continue"}, "a model is told"
+    strict = Job.parse(planned + "planner: {model: planner, goal: Find out.}\non_denied: fail")
+    assert strict.task()["planner"] == {**wanted, "on_denied": "fail"}
     assert job.task()["steps"] == []
     assert "steps is missing" in refusal(planned + "planner: {follow: output}")
     assert "steps is missing" in refusal(planned)

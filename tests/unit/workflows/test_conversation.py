@@ -42,6 +42,18 @@ def test_the_oldest_returns_are_shortened_first() -> None:
     assert long[1]["returns"][0]["content"] == "x" * 30_000, "what was given is left alone"
 
 
+def test_what_came_last_is_shortened_when_nothing_else_helps() -> None:
+    old, new = tools("x" * 30_000), tools(*("é" * 30_000 for _ in range(10)))
+    fitted = conversation.fitted([*conversation.begun("go"), old, new])
+    assert fitted is not None
+    assert len(fitted[1]["returns"][0]["content"]) < 600
+    assert {len(one["content"]) for one in fitted[2]["returns"]} == {2 * 1024 + len(" … (shortened)")}
+
+
+def test_what_no_digest_carries_is_told_otherwise() -> None:
+    assert conversation.returned(CALL, {"a": "x\ud800"})["content"] == '{"a": "x?"}'
+
+
 def test_what_cannot_be_shortened_is_too_long() -> None:
     said = {"role": "model", "message": {"parts": ["x" * 300_000]}}
     assert conversation.fitted([*conversation.begun("go"), said]) is None
@@ -51,4 +63,4 @@ def test_what_cannot_be_shortened_is_too_long() -> None:
 @given(st.lists(st.lists(st.text(max_size=60_000).map(lambda text: text * 8), max_size=3), max_size=12))
 def test_what_fits_always_fits(returns: list[list[str]]) -> None:
     fitted = conversation.fitted([*conversation.begun("go"), *(tools(*one) for one in returns)])
-    assert fitted is None or len(json.dumps(fitted, ensure_ascii=False)) <= conversation.LONGEST
+    assert fitted is None or len(json.dumps(fitted)) <= conversation.LONGEST
