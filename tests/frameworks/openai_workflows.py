@@ -122,7 +122,7 @@ class Served:
 
     @workflow.run
     async def run(self, prompt: str, server: str, old: bool) -> str:
-        config = {"start_to_close_timeout": SOON}
+        config = workflow.ActivityConfig(start_to_close_timeout=SOON)
         made = openai.stateless_mcp_server if old else openai.temporal_mcp_server
         agent = Agent(name="Desk", model="planner", mcp_servers=[made(server, config)])
         return str((await Runner.run(agent, prompt)).final_output)

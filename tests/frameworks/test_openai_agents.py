@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, ClassVar
 
-import httpx2
 import pytest
-from agents import OpenAIProvider
 from agents.lifecycle import RunHooksBase
-from agents.mcp import MCPServer, MCPServerStdio
-from openai import AsyncOpenAI
 from temporalio.openai_agents import (
     ModelActivityParameters,
     OpenAIAgentsPlugin,
@@ -29,11 +23,11 @@ from temporalio.openai_agents import (
 from temporalio.worker import Worker
 
 from examples.openai_agents import tools
+from examples.openai_agents.connections import flights, models
 from examples.openai_agents.scripted import Scripted
 from examples.scenario import Call
 from remit.assembly import assemble, temporal_client
 from remit.credentials import CREDENTIAL
-from remit.delivery.httpx2 import Auth
 from remit.embedded import Stack
 from remit.errors import Refused, Usage
 from remit.mapping import Mapping, ModelRule
@@ -49,7 +43,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is deprecated; use:DeprecationWarning"),
 ]
 
-REPOSITORY = Path(__file__).parents[2]
 QUEUE = "openai-agents"
 COUNT = Call("query_flights", {"dataset": "flights", "sql": "select count(*) as n from flights"})
 PAYROLL = Call("query_flights", {"dataset": "payroll", "sql": "select * from hr.payroll"})
@@ -60,11 +53,6 @@ SERVER = """
 action = "dataset:query"
 resource = "{{dataset}}"
 credential = "flights-ro"
-
-[servers.{0}.tools.publish_report]
-action = "report:publish"
-resource = "reports"
-credential = "reports-rw"
 """
 MAPPING = Mapping.parse(
     """
@@ -156,7 +144,7 @@ SCRIPTS = {
     ],
     "ask, and go on": [[Call("ask_writer", {"input": "count"})], [COUNT]],
     "be greedy": [[Call("transfer_to_greedy_writer", {})], [COUNT]],
-    "payroll, and what is not mapped": [[COUNT, PAYROLL, Call("whoami", {"dataset": "flights"})]],
+    "payroll, and what is not mapped": [[COUNT, PAYROLL, publish("openai_unmapped")]],
 }
 
 
@@ -164,11 +152,11 @@ SCRIPTS = {
 async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        old = StatelessMCPServerProvider("old", lambda: pipe(None))
+        old = StatelessMCPServerProvider("old", lambda: flights(CREDENTIAL.get()))
     plugin = OpenAIAgentsPlugin(
         model_params=PARAMETERS,
         model_provider=Scripted(SCRIPTS),
-        mcp_servers={"pipe": pipe},
+        mcp_servers={"pipe": flights},
         mcp_server_providers=[old],
     )
     async with governed(
@@ -183,22 +171,8 @@ async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
         yield made
 
 
-ACTIVITIES = [tools.query_flights, tools.publish_report, openai_tools.lookup, openai_tools.clock]
+ACTIVITIES: list[Any] = [tools.query_flights, tools.publish_report, openai_tools.lookup, openai_tools.clock]
 PARAMETERS = ModelActivityParameters(start_to_close_timeout=timedelta(minutes=1), streaming_topic="events")
-
-
-def pipe(attempt: str | None) -> MCPServer:
-    """An MCP server over stdio, with the connection string of the attempt it serves."""
-    credential = CREDENTIAL.get()
-    return MCPServerStdio(
-        {
-            "command": sys.executable,
-            "args": ["-m", "tests.frameworks.mcp_server"],
-            "env": {"DATABASE_URL": credential["dsn"]} if credential else {},
-            "cwd": REPOSITORY,
-        },
-        client_session_timeout_seconds=60,
-    )
 
 
 @pytest.fixture
@@ -517,28 +491,28 @@ async def test_the_models_key_is_leased_for_each_request_and_seen_by_its_provide
 ) -> None:
     keyed = MAPPING.model_copy(update={"models": {"planner": ModelRule(resource="planner", credential="model-key")}})
     key = stack.state.secret("keys/model-key", bytes).decode()
-    async with httpx2.AsyncClient(auth=Auth(to=provider, field="key")) as http:
-        client = AsyncOpenAI(base_url=f"{provider}/v1", api_key="none", http_client=http, max_retries=0)
-        plugin = OpenAIAgentsPlugin(model_params=PARAMETERS, model_provider=OpenAIProvider(openai_client=client))
-        async with governed(
-            stack,
-            settings,
-            keyed,
-            plugins=[plugin],
-            workflows=WORKFLOWS,
-            activities=ACTIVITIES,
-            queue=f"{QUEUE}-keyed",
-        ) as ground:
-            run = await ground.start(Desk.run, "count", ["query_flights"])
-            assert heard(await run.result()) == [ALL]
-            assert Provider.keys == [f"Bearer {key}"] * 2
-            leased = [one for one in run.records("planner") if one["outcome"] == "permitted"]
-            assert len({one["lease"]["id"] for one in leased}) == 2
-            everywhere = (await run.history()).to_json() + json.dumps([await run.shown(), run.records()])
-            assert key not in everywhere
+    made = models(provider)
+    plugin = OpenAIAgentsPlugin(model_params=PARAMETERS, model_provider=made)
+    async with governed(
+        stack,
+        settings,
+        keyed,
+        plugins=[plugin],
+        workflows=WORKFLOWS,
+        activities=ACTIVITIES,
+        queue=f"{QUEUE}-keyed",
+    ) as ground:
+        run = await ground.start(Desk.run, "count", ["query_flights"])
+        assert heard(await run.result()) == [ALL]
+        assert Provider.keys == [f"Bearer {key}"] * 2
+        leased = [one for one in run.records("planner") if one["outcome"] == "permitted"]
+        assert len({one["lease"]["id"] for one in leased}) == 2
+        everywhere = (await run.history()).to_json() + json.dumps([await run.shown(), run.records()])
+        assert key not in everywhere
+        async with made._get_client() as client:
             with pytest.raises(Refused, match="no credential here"):
                 await client.models.list()
-            await run.replays()
+        await run.replays()
 
 
 async def test_a_worker_that_could_not_be_governed_does_not_start(
@@ -560,7 +534,7 @@ async def test_a_worker_that_could_not_be_governed_does_not_start(
         return refused.value.code
 
     assert await code(activities=[openai_tools.unmapped]) == "activity.undeclared"
-    assert await code(mcp_servers={"pipe": lambda: pipe(None)}) == "mcp.shared"
-    assert await code(mcp_server_providers=[StatefulMCPServerProvider("held", pipe)]) == "activity.undeclared"
+    assert await code(mcp_servers={"pipe": lambda: flights(None)}) == "mcp.shared"
+    assert await code(mcp_server_providers=[StatefulMCPServerProvider("held", flights)]) == "activity.undeclared"
     monkeypatch.delattr(RunHooksBase, "on_tool_start")
     assert await code() == "framework.unknown"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 from agents.lifecycle import RunHooksBase
+from temporalio.openai_agents import workflow as openai
 
 from remit.errors import Refused, Usage
-from remit.frameworks import ToolCall, openai_agents_look, openai_agents_runs
+from remit.frameworks import ToolCall, openai_agents_runs
 from remit.frameworks.openai_agents import OpenAIAgents
 from remit.mapping import Mapping
 from remit.temporal import workflow as acts
@@ -150,7 +154,7 @@ def test_what_goes_to_a_server_besides_the_arguments_is_decided_too(reader: Open
 def test_only_connections_that_may_be_shared_are_made_an_attempts_own() -> None:
     text = '\n[servers.srv.tools.q]\naction = "dataset:query"\nresource = "flights"\ncredential = "flights-ro"\n'
     reader = OpenAIAgents(Mapping.parse('frameworks = ["openai-agents"]' + text))
-    request = {"name": "q", "arguments": {}, "factory_argument": None, "meta": None}
+    request: dict[str, Any] = {"name": "q", "arguments": {}, "factory_argument": None, "meta": None}
     (own,) = reader.ready("temporalio.mcp.srv.call-tool", [request], name="one")
     assert own["factory_argument"] == "one"
     assert reader.ready("srv-stateless-call-tool-v2", [request], name="one") == [request]
@@ -255,7 +259,11 @@ TEXT = {"id": "said", "type": "message", "role": "assistant", "content": [{"type
     ],
 )
 def test_calls_are_read_off_an_answer(reader: OpenAIAgents, item: dict[str, Any], call: ToolCall) -> None:
-    whole = {"output": [TEXT, item, {"type": "web_search_call", "id": "w"}], "usage": {}, "response_id": None}
+    whole: dict[str, Any] = {
+        "output": [TEXT, item, {"type": "web_search_call", "id": "w"}],
+        "usage": {},
+        "response_id": None,
+    }
     assert reader.proposed(ASKS, whole) == [call]
     events = [
         {"type": "response.output_item.added", "item": {**item, "arguments": "half"}},
@@ -296,6 +304,31 @@ def test_a_release_that_cannot_be_looked_into_is_refused(monkeypatch: pytest.Mon
     async def run_otherwise() -> None:
         """Stand for another way to make tools of activities."""
 
-    monkeypatch.setattr(openai_agents_look.theirs, "activity_as_tool", run_otherwise)
+    monkeypatch.setattr(openai, "activity_as_tool", run_otherwise)
     with pytest.raises(Usage, match="activity_as_tool"):
         openai_agents_runs.interceptors(MAPPING, acts)
+
+
+ROOT = Path(__file__).parents[3]
+GUIDE = (ROOT / "docs/guides/openai-agents.md").read_text(encoding="utf-8")
+
+
+def test_what_the_guide_shows_stands_in_the_example_or_is_a_mapping() -> None:
+    example = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "examples/openai_agents").iterdir()
+        if path.suffix in (".py", ".toml")
+    )
+    blocks = re.findall(r"```(python|toml)\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(blocks) == 7
+    for kind, block in blocks:
+        if kind == "toml" and "[agents." in block:
+            agents = Mapping.parse(block).agents
+            assert (agents["Report writer"].budget, agents["Trusted writer"].share) == (10, True)
+        else:
+            assert block.strip("\n") in example, block
+
+
+def test_the_guide_names_the_releases_that_are_installed() -> None:
+    for name in ("openai-agents", "temporalio-openai-agents", "temporalio-mcp", "mcp", "temporalio"):
+        assert f"{name} {version(name)}" in GUIDE
