@@ -407,6 +407,17 @@ async def test_a_node_inside_the_workflow_that_nothing_speaks_for_keeps_the_work
     assert "'itself.only'" in refused.value.message
 
 
+@pytest.mark.parametrize("listed", ["desk.tools", "des*", "query_flights", "*.count_flights"])
+async def test_what_is_mapped_and_listed_as_ungoverned_keeps_the_worker_from_starting(
+    stack: Stack, settings: Settings, listed: str
+) -> None:
+    both = LISTED.model_copy(update={"ungoverned": (*LISTED.ungoverned, listed)})
+    with pytest.raises(Usage) as refused:
+        async with governed(stack, settings, both, plugins=[plugin()], workflows=AGENTS, queue="langgraph-ambiguous"):
+            await asyncio.sleep(60)
+    assert refused.value.code == "activity.ambiguous"
+
+
 async def test_a_node_that_is_not_mapped_keeps_the_worker_from_starting(stack: Stack, settings: Settings) -> None:
     without = LISTED.model_copy(update={"nodes": {k: v for k, v in LISTED.nodes.items() if k != "desk.agent"}})
     with pytest.raises(Usage) as refused:

@@ -30,12 +30,12 @@ def check(config: WorkerConfig, facts: Facts) -> None:
         Usage: ``activity.ambiguous``, ``activity.undeclared``, ``activity.reserved``, ``activity.process`` or
             ``nexus.ungoverned``.
     """
-    for name in facts.tools:
+    for name in (*facts.tools, *_named(facts)):
         if not facts.governs(name):
             raise Usage(
-                f"the tool {name!r} is declared, and also listed as ungoverned",
+                f"{name!r} is declared or mapped, and also listed as ungoverned",
                 code="activity.ambiguous",
-                next_action="Write the names in RemitPlugin(ungoverned=…) so that none covers a tool.",
+                next_action="Write the ungoverned names so that none covers a tool, or a node that is mapped.",
             )
     for one in config.get("activities") or ():
         _check_activity(one, facts, config.get("activity_executor"))
@@ -50,6 +50,14 @@ def check(config: WorkerConfig, facts: Facts) -> None:
                 code="nexus.ungoverned",
                 next_action="Its operations carry no delegation: list it in RemitPlugin(ungoverned=…), or leave it.",
             )
+
+
+def _named(facts: Facts) -> Iterator[str]:
+    """Return the activity types and tools that a mapping names as governed."""
+    if facts.mapping is not None:
+        yield from facts.mapping.nodes
+        for name, rule in facts.mapping.tools.items():
+            yield from (name, rule.activity or name)
 
 
 def _check_activity(one: Callable[..., Any], facts: Facts, executor: Executor | None) -> None:
