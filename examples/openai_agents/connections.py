@@ -23,6 +23,8 @@ def models(url: str = "https://api.openai.com") -> OpenAIProvider:
 
 def flights(attempt: Any) -> MCPServer:
     """Return a server over stdio, for `OpenAIAgentsPlugin(mcp_servers={"flights": flights})`; listing needs nothing."""
-    login = {} if attempt is None else environment({"DATABASE_URL": "dsn"})
-    command = {"command": sys.executable, "args": ["-m", "examples.mcp.server"], "env": login}
-    return MCPServerStdio(command, client_session_timeout_seconds=60)
+    login: dict[str, str] = {} if attempt is None else environment({"DATABASE_URL": "dsn"})
+    return MCPServerStdio(
+        {"command": sys.executable, "args": ["-m", "examples.mcp.server"], "env": login},
+        client_session_timeout_seconds=60,
+    )

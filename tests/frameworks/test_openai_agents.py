@@ -127,6 +127,7 @@ SCRIPTS = {
     "publish": [[publish("openai_published")]],
     "publish and be refused": [[publish("openai_refused")], [COUNT]],
     "nap": [[NAP]],
+    "nap for long": [[Call("query_flights", {"dataset": "flights", "sql": "select pg_sleep(120)::text as slept"})]],
     "look up": [[Call("lookup", {"dataset": "flights", "word": "late"}), Call("clock", {})]],
     "note": [[Call("note", {"dataset": "flights"})]],
     "note payroll": [[Call("note", {"dataset": "payroll"})]],
@@ -363,14 +364,18 @@ async def test_an_mcp_servers_tools_are_governed(ground: Ground, server: str, ol
 
 
 async def test_an_mcp_servers_query_is_revoked_in_mid_call(ground: Ground) -> None:
-    run = await ground.start(Served.run, "nap", "pipe", False)
+    run = await ground.start(Served.run, "nap for long", "pipe", False)
     user = await run.querying()
     await run.revoke()
     await run.dead(user)
     await run.until("suspended")
-    await run.resume()
-    assert "slept" in heard(await run.result())[0][0]["text"]
     assert run.users() == []
+    await run.resume()
+    again = await run.querying()
+    assert again != user
+    await run.revoke()
+    await run.dead(again)
+    await run.handle.terminate()
 
 
 async def test_an_mcp_server_that_is_not_mapped_is_not_listed(ground: Ground) -> None:
