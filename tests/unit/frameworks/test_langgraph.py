@@ -80,6 +80,11 @@ def ai(*calls: dict[str, Any], **changes: Any) -> dict[str, Any]:
     }
 
 
+def envelope(name: str, **fields: Any) -> dict[str, Any]:
+    """Return a message as LangChain's own serialisation writes it."""
+    return {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", name], "kwargs": fields}
+
+
 def given(*args: Any, **kwargs: Any) -> list[Any]:
     return [{"args": list(args), "kwargs": kwargs, "langgraph_config": CONFIG}]
 
@@ -134,6 +139,8 @@ FORMS = {
     "a role before a type": state({"role": "assistant", "type": "human", "content": "", "tool_calls": [ONE]}),
     "the provider's form": state({"role": "assistant", "content": "", "tool_calls": RAW}),
     "an envelope": state(json.loads(json.dumps(AIMessage("", tool_calls=[ONE, TWO]).to_json()))),
+    "an envelope without a type": state(envelope("AIMessage", content="", tool_calls=[ONE, TWO])),
+    "a chunk's envelope": state(envelope("AIMessageChunk", content="", tool_calls=[ONE, TWO])),
     "what the provider put there, too": state(ai(ONE, TWO, additional_kwargs={"tool_calls": RAW})),
     "more calls where the provider put them": state(ai(ONE, additional_kwargs={"tool_calls": RAW})),
     "blocks of content": state(ai(ONE, TWO, content=[{"type": "tool_use", "id": "c1"}, {"type": "text", "text": "x"}])),
@@ -253,6 +260,13 @@ def test_answers_are_put_together_in_order() -> None:
         "c1",
         "c2",
     ]
+
+
+@pytest.mark.parametrize("name", ["ToolMessage", "ToolMessageChunk"])
+def test_an_answer_may_stand_in_an_envelope(name: str) -> None:
+    answer = envelope(name, content="rows", tool_call_id="c2")
+    parts = [returned({"messages": [ANSWER]}), returned({"messages": [answer]})]
+    assert READER.joined("g.tools", parts) == returned({"messages": [ANSWER, answer]})
 
 
 @pytest.mark.parametrize(
