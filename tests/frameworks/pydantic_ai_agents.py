@@ -258,3 +258,22 @@ class Planning(PydanticAIWorkflow):
     async def run(self, prompt: str) -> str:
         """Return the answer."""
         return (await planning.run(prompt)).output
+
+
+@workflow.defn
+class GoesOn(PydanticAIWorkflow):
+    """Goes on from an answer that came from elsewhere."""
+
+    __pydantic_ai_agents__ = (noting,)
+
+    @workflow.run
+    async def run(self, tool: str, arguments: dict[str, Any]) -> str:
+        """Return the answer."""
+        prompt = ModelRequest(parts=[UserPromptPart("[[]]")])
+        history = [prompt, ModelResponse(parts=[ToolCallPart(tool, arguments)])]
+        return (await noting.run(message_history=history)).output
+
+    @workflow.query
+    def noted(self) -> list[str]:
+        """Return what inline tools did."""
+        return list(NOTED)

@@ -18,7 +18,7 @@ from remit.errors import Refused, Usage
 from remit.mapping import Mapping
 from remit.settings import Settings
 from tests.frameworks.ground import Ground, Run, eventually, governed
-from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Bare, Desk, Lending, Lent, Planning, noting
+from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Bare, Desk, GoesOn, Lending, Lent, Planning, noting
 from tests.integration.service import asked
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
@@ -98,7 +98,7 @@ def held(stack: Stack) -> Iterator[None]:
 async def ground(stack: Stack, settings: Settings) -> AsyncIterator[Ground]:
     plugins = [PydanticAIPlugin()]
     async with governed(
-        stack, settings, Mapping.parse(TEXT), plugins=plugins, workflows=[Desk, Lent], queue=QUEUE
+        stack, settings, Mapping.parse(TEXT), plugins=plugins, workflows=[Desk, Lent, GoesOn], queue=QUEUE
     ) as made:
         yield made
 
@@ -212,6 +212,15 @@ async def test_a_denied_inline_call_ends_the_run_undone(ground: Ground) -> None:
     assert await run.code() == "policy.denied"
     assert await run.handle.query(Desk.noted) == []
     assert run.outcomes("note") == ["refused policy.denied"]
+
+
+async def test_a_history_brings_no_inline_call_along(ground: Ground) -> None:
+    run = await ground.start(GoesOn.run, "note", {"dataset": "flights", "text": "late"})
+    assert await run.code() == "tool.inline"
+    assert await run.handle.query(GoesOn.noted) == []
+    run = await ground.start(GoesOn.run, *COUNT)
+    assert await told(run) == [[{"n": 336776}]]
+    assert run.outcomes("query_flights") == ["permitted", "ok"]
 
 
 @pytest.mark.parametrize(

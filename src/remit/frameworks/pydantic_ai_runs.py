@@ -2,17 +2,19 @@
 
 - An agent that is listed under ``agents`` acts, while it runs, under what it is handed there.
 - One that is run by another agent's tool must be listed: nothing is handed to whom the mapping does not know.
+- A run that goes on from an answer with calls of inline tools is refused: who decided them cannot be seen.
 - A run is wrapped where the agent's Temporal capability wraps it. Only runs in governed workflows are touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleSignalInput,
@@ -22,12 +24,13 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 
-from remit.errors import Usage
+from remit.errors import Refused, Usage
 from remit.frameworks.reading import Acts
 from remit.mapping import Mapping
 
 try:
     from pydantic_ai.durable_exec.temporal import TemporalDurability
+    from pydantic_ai.messages import ModelResponse
 except ImportError as error:
     raise Usage(
         f"pydantic-ai's agents cannot be governed here: {error}",
@@ -103,6 +106,7 @@ def _wrapping(wrap_run: Callable[..., Any]) -> Callable[..., Any]:
         if governed is None:
             return await wrap_run(self, ctx, handler=handler)
         mapping, acts = governed
+        _require_decided(mapping, ctx.messages)
         outer = _RUN.get()
         token = _RUN.set(self.name)
         try:
@@ -116,3 +120,23 @@ def _wrapping(wrap_run: Callable[..., Any]) -> Callable[..., Any]:
 
     setattr(wrapped, _WRAPPED, True)
     return wrapped
+
+
+def _require_decided(mapping: Mapping, messages: Sequence[Any]) -> None:
+    """Refuse a history whose last answer proposes calls that would be made inside the workflow at once.
+
+    Raises:
+        ApplicationError: ``tool.inline``, not retryable.
+    """
+    last = messages[-1] if messages else None
+    for call in last.tool_calls if isinstance(last, ModelResponse) else ():
+        rule = mapping.tools.get(call.tool_name)
+        if rule is not None and rule.inline:
+            error = Refused(
+                f"a run that goes on from a history may make a call of {call.tool_name!r} that nobody decided",
+                code="tool.inline",
+                next_action="Make the tool an activity, or have the model propose the call again.",
+            )
+            raise ApplicationError(
+                error.message, {"remit": "Refused", **error.facts()}, type=error.code, non_retryable=True
+            )

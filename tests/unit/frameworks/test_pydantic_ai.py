@@ -17,6 +17,7 @@ from pydantic_ai.durable_exec._toolset import CallToolResult
 from pydantic_ai.durable_exec.temporal import (
     AgentPlugin,
     PydanticAIWorkflow,
+    TemporalAgent,
     TemporalDurability,
     TemporalOperationNamer,
 )
@@ -359,6 +360,16 @@ def test_agents_that_cannot_be_looked_into_are_refused(reader: PydanticAI) -> No
         looked(reader, seen)
     assert refused.value.code == "agent.unseen"
     assert "'hidden'" in refused.value.message
+
+
+@pytest.mark.filterwarnings("ignore:.*TemporalAgent")
+def test_the_deprecated_agent_is_refused(reader: PydanticAI) -> None:
+    made = TemporalAgent(agent(capabilities=[]))
+    seen = config([], AgentPlugin(made))
+    seen["workflows"] = [type("Flow", (PydanticAIWorkflow,), {"__pydantic_ai_agents__": (made,)})]
+    with pytest.raises(Usage) as refused:
+        looked(reader, seen)
+    assert refused.value.code == "agent.unseen"
 
 
 def test_metadata_of_a_capability_shows_in_the_request() -> None:
