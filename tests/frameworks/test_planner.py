@@ -26,7 +26,6 @@ from remit import audit, cascade
 from remit.assembly import assemble, temporal_client
 from remit.client import Remit
 from remit.embedded import Stack
-from remit.errors import Usage
 from remit.job import Job
 from remit.settings import ModelSettings, Settings
 from remit.temporal import RemitPlugin, names_of
@@ -43,9 +42,11 @@ DELEGATION = "{actions: [%s, model:invoke], spaces: [flights], budget: 60, expir
 Speaks = Callable[[list[ModelMessage], AgentInfo], ModelResponse]
 
 
-def job(*, actions: str = "read, report:publish", **planner: Any) -> Job:
-    wanted = {"model": "planner", "goal": "Find out.", **planner}
-    return Job.parse(f"{HEAD}delegation: {DELEGATION % actions}\nplanner: {json.dumps(wanted)}")
+def job(*, actions: str = "read, report:publish", most: int = 20, **keys: Any) -> Job:
+    """Return a job that a model plans; `keys` are others of the job."""
+    keys["planner"] = {"model": "planner", "goal": "Find out.", "most": most}
+    lines = "".join(f"\n{key}: {json.dumps(value)}" for key, value in keys.items())
+    return Job.parse(f"{HEAD}delegation: {DELEGATION % actions}{lines}")
 
 
 def call(name: str, **given: Any) -> ToolCallPart:
@@ -154,6 +155,54 @@ async def test_a_model_is_offered_what_the_chain_carries(settings: Settings, act
     async with planning(settings, lambda: FunctionModel(speak)):
         await output(settings, await submit(settings, job(actions=actions)))
     assert offered == [names]
+
+
+async def test_what_is_offered_follows_a_fresh_delegation(settings: Settings) -> None:
+    offered: list[set[str]] = []
+    asked = asyncio.Event()
+
+    async def speak(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        offered.append({one.name for one in info.function_tools})
+        asked.set()
+        if len(offered) == 1:
+            await asyncio.sleep(60)
+        if len(offered) == 2:
+            return ModelResponse([call("report_publish", table="t", sql="select 1 as n")])
+        return ModelResponse([TextPart(json.dumps(told(messages)))])
+
+    async with planning(settings, lambda: FunctionModel(speak)):
+        task = await submit(settings, job(actions="read, report:publish"))
+        async with asyncio.timeout(30):
+            await asked.wait()
+        async with Remit.open(settings, person="alice") as alice:
+            await alice.revoke(task, "a test")
+            await until(settings, task, "suspended")
+            await alice.resume(task, job(actions="read"))
+        (said,) = await output(settings, task)
+    assert offered == [{"report_publish", "sql_query"}, {"sql_query"}, {"sql_query"}]
+    assert said == "Refused: there is no tool 'report_publish'; there are: sql_query"
+
+
+async def test_fixed_steps_come_first_and_are_told(settings: Settings) -> None:
+    heard: list[Any] = []
+
+    def speak(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        heard.append(messages[0].parts[0].content)  # type: ignore[union-attr]
+        return ModelResponse([TextPart("[]")])
+
+    steps = [{"tool": "sql.query", "input": {"dataset": "flights", "sql": "select 77 as n"}}]
+    async with planning(settings, lambda: FunctionModel(speak)):
+        await output(settings, await submit(settings, job(steps=steps)))
+    assert heard == ['Find out.\n\nThe last step returned: {"rows": [{"n": 77}], "truncated": false}']
+
+
+async def test_a_denial_ends_the_task_where_the_job_says_so(settings: Settings) -> None:
+    speaks = script([call("sql_query", dataset="flights")], [query("select 1", dataset="payroll")])
+    async with planning(settings, lambda: FunctionModel(speaks)):
+        task = await submit(settings, job(on_denied="fail"))
+        shown = await until(settings, task, "failed")
+    assert shown["error"]["code"] == "policy.denied"
+    assert records(settings, task).count(("plan.ask", "ok")) == 2, "a malformed call is told all the same"
 
 
 async def test_pydantic_ai_s_test_model_calls_every_tool_it_is_offered(settings: Settings) -> None:
@@ -279,13 +328,13 @@ class Provider(BaseHTTPRequestHandler):
     """A provider that speaks as OpenAI's chat completions do; remembers the keys it was given."""
 
     keys: ClassVar[list[str]] = []
-    refuses: ClassVar[bool] = False
+    failing: ClassVar[list[int]] = []
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.keys.append(self.headers["Authorization"].removeprefix("Bearer "))
-        if self.refuses:
-            self._say(401, {"error": {"message": f"wrong key {self.keys[-1]}", "type": "invalid_request_error"}})
+        if self.failing:
+            self._say(self.failing.pop(), {"error": {"message": f"no use of {self.keys[-1]}", "type": "any"}})
             return
         tools = [message for message in asked["messages"] if message["role"] == "tool"]
         given = json.dumps({"dataset": "flights", "sql": "select count(*) as n from airlines"})
@@ -317,7 +366,7 @@ class Provider(BaseHTTPRequestHandler):
 @pytest.fixture
 def provider() -> Iterator[str]:
     Provider.keys.clear()
-    Provider.refuses = False
+    Provider.failing.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -327,11 +376,12 @@ def provider() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("refuses", [False, True])
+# OpenAI's client asks three times before it gives up: what is down is asked again by a new attempt, with a new lease.
+@pytest.mark.parametrize("failing", [[], [401], [503] * 4], ids=["answers", "refuses", "is-down"])
 async def test_a_provider_gets_the_attempt_s_key_and_nobody_else(
-    settings: Settings, stack: Stack, provider: str, refuses: bool
+    settings: Settings, stack: Stack, provider: str, failing: list[int]
 ) -> None:
-    Provider.refuses = refuses
+    Provider.failing.extend(failing)
     models = model.configured({"planner": ModelSettings(model="openai-chat:gpt-test", base_url=provider)})
     async with planning(settings, models=models) as client:
         task = await submit(settings, Job.load(JOBS / "model-review.yaml"))
@@ -339,14 +389,15 @@ async def test_a_provider_gets_the_attempt_s_key_and_nobody_else(
         history = await client.get_workflow_handle(task).fetch_history()
     key = (settings.home / "keys" / "model-key").read_text()
     assert set(Provider.keys) == {key}
-    if refuses:
+    if failing == [401]:
         assert (shown["error"]["code"], len(Provider.keys)) == ("model.refused", 1)
     else:
         assert json.loads(json.loads(shown["result"]["output"])[0])["rows"] == [{"n": 16}]
     kept = history.to_json() + json.dumps(shown) + json.dumps(list(audit.read(settings.audit_folder, task=task)))
     assert key not in kept
-    leased = [one["lease"] for one in audit.read(settings.audit_folder, task=task) if one.get("lease")]
-    assert leased[0]["kind"] == "secret"
+    asked = [one for one in audit.read(settings.audit_folder, task=task) if one.get("tool") == "plan.ask"]
+    assert {one["lease"]["kind"] for one in asked if one["outcome"] == "permitted"} == {"secret"}
+    assert [one["outcome"] for one in asked].count("error") == bool(failing)
 
 
 async def test_a_model_nobody_reaches_is_said(settings: Settings) -> None:
@@ -354,9 +405,3 @@ async def test_a_model_nobody_reaches_is_said(settings: Settings) -> None:
         task = await submit(settings, job())
         shown = await until(settings, task, "failed")
     assert shown["error"]["code"] == "model.unknown"
-
-
-def test_tools_of_one_name_are_refused() -> None:
-    with pytest.raises(Usage):
-        model.offers_of([sql.query, sql.query])
-    assert [one.name for one in model.offers_of([sql.query, len])] == ["sql_query"]
