@@ -83,6 +83,7 @@ class Agent:
         self, task: GovernedTask, base: Holder, asked: tuple[Any, ...], *, moved: Callable[[Holder], None]
     ) -> None:
         self.agent = ""
+        self.expires_at = 0
         self.scopes = 0
         self._task = task
         self._base = base
@@ -216,6 +217,7 @@ class Agent:
         self._reference, self._under = Reference(answer["delegation"], answer["digest"]), under
         self._lapsed = False
         self.agent = answer["agent"]
+        self.expires_at = int(answer.get("expires_at") or 0)
         self._made += 1
         self._task.publish()
 

@@ -4,6 +4,7 @@
   the parent's. Its parent is whoever acts in the task when it starts.
 - Where there is a mapping, it says which children are handed what; one that it does not name is refused. What it said
   stands in the history, so that a replay under another mapping does the same again.
+- What a mapping handed is made anew when its time is over, as long as the parent's own lasts.
 - A child governs itself; the parent only passes on what it learns: look again, go on under a fresh delegation, stop.
 - Passing on is best effort: a child that was not told still finds out at its next attempt.
 - A child may hear before its parent: when one ends because its chain is not live, the parent looks at its own.
@@ -87,6 +88,8 @@ class Claim:
     ) -> None:
         self.holder = holder
         self.agent = handed.agent if handed else ""
+        self.until = 0
+        """Until when it lasts, Unix seconds; 0: as long as the parent's, or as its workflow's code handed it."""
         self._task = task
         self._request = request
         self._reference = handed.reference if handed else None
@@ -103,10 +106,18 @@ class Claim:
         answer, under = await asked(self._task, self.holder, *self._request)
         generation = self.holder.gate.generation
         if "delegation" not in answer:  # shared: allowed anew each time, for only then is it known to be
+            self.until = self.holder.expires_at if isinstance(self.holder, Agent) else 0
             return under
+        if self._request[0] == names.HAND:
+            self.until = int(answer.get("expires_at") or 0)
         self.agent = answer.get("agent") or self.agent
         self._reference, self._generation = Reference(answer["delegation"], answer["digest"]), generation
         return self._reference
+
+    async def lapsed(self) -> None:
+        """Ask anew next time: the time of what was handed over is over, or its holder's."""
+        await self.holder.looked()
+        self._reference = None
 
 
 class Children:
@@ -118,6 +129,7 @@ class Children:
         self._mapped: bool | None = None
         self._live: dict[str, tuple[workflow.ChildWorkflowHandle[Any, Any], Claim]] = {}
         self._errands: dict[asyncio.Task[None], None] = {}
+        self._followed: dict[str, asyncio.Task[None]] = {}
         task.nudge, task.move = self._nudge, self._move
 
     async def delegate(self, *, child: str, agent: str, scope: Scope, expires_in: int, max_depth: int) -> Handed:
@@ -155,6 +167,8 @@ class Children:
     def add(self, handle: workflow.ChildWorkflowHandle[Any, Any], claim: Claim) -> None:
         """Take in a child that was started."""
         self._live[handle.id] = (handle, claim)
+        if claim.until:
+            self._followed[handle.id] = self._run(self._follow(handle, claim))
         self._task.view.children.append(handle.id)
         # Called before the workflow's code hears how the child ended: nobody else has had the handle yet.
         handle.add_done_callback(lambda _: self._ended(handle))
@@ -171,6 +185,8 @@ class Children:
 
     def _ended(self, handle: workflow.ChildWorkflowHandle[Any, Any]) -> None:
         self._live.pop(handle.id, None)
+        if (following := self._followed.pop(handle.id, None)) is not None:
+            following.cancel()
         if handle.cancelled() or self._task.over:
             return
         kind, _ = facts_of(handle.exception())
@@ -199,13 +215,23 @@ class Children:
             return
         await self._signal(handle, names.RESUME, ({"delegation": fresh.delegation, "digest": fresh.digest},))
 
+    async def _follow(self, handle: workflow.ChildWorkflowHandle[Any, Any], claim: Claim) -> None:
+        """Have a child go on whenever the time of what it was handed is over, as long as the parent may hand it on."""
+        followed = 0
+        while followed < claim.until:
+            followed = claim.until
+            left = max(1, followed + 1 - workflow.time())
+            await workflow.sleep(left, summary="then a child gets a fresh delegation")
+            await claim.lapsed()
+            await self._hand_anew(handle, claim)
+
     async def _signal(
         self, handle: workflow.ChildWorkflowHandle[Any, Any], name: str, arguments: Sequence[Any]
     ) -> None:
         if not handle.done():
             await handle.signal(name, args=arguments)
 
-    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+    def _run(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def quietly() -> None:
             try:
                 await errand
@@ -215,3 +241,4 @@ class Children:
         task = asyncio.create_task(quietly())
         self._errands[task] = None
         task.add_done_callback(lambda done: self._errands.pop(done, None))
+        return task

@@ -212,7 +212,9 @@ class Internal:
             child=child,
             signer=await self._presenter.signer(chain.agent),
         )
-        return {"accepted": True, "agent": agent, "delegation": made.delegation, "digest": made.digest}
+        until = (await self._authority.describe(made))[0].expires_at
+        told = {"delegation": made.delegation, "digest": made.digest, "expires_at": until}
+        return {"accepted": True, "agent": agent, **told}
 
     async def _require(self, info: activity.Info, first_run: str) -> None:
         await self._runs.require(task=info.workflow_id or "", run=info.workflow_run_id or "", first_run=first_run)

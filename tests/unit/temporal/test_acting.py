@@ -37,11 +37,15 @@ MAPPING = Mapping(
     agents={
         "Report writer": Handover(**WRITER),
         "Checker": Handover(**{**WRITER, "agent": "checker"}),
-        "Hasty": Handover(**{**WRITER, "expires_in": 2}),
+        "Hasty": Handover(**{**WRITER, "expires_in": 3}),
         "Greedy": Handover(**{**WRITER, "spaces": ["flights", "hr"]}),
         "Analyst": Handover(share=True),
     },
-    children={"Calls": Handover(**WRITER), "Local": Handover(share=True), "Pausing": Handover(share=True)},
+    children={
+        "Calls": Handover(**WRITER),
+        "Local": Handover(share=True),
+        "Pausing": Handover(**{**WRITER, "expires_in": 3}),
+    },
 )
 Handle = WorkflowHandle[Any, Any]
 
@@ -286,7 +290,7 @@ async def test_one_whose_time_is_over_is_made_anew(stage: Bench) -> None:
     handle, _ = await stage.start(
         "Plays", [as_("Hasty", {"call": ["data.slow", {"dataset": "flights", "n": 1}]}, SLOW)]
     )
-    await eventually(lambda: started(3), seconds=60)  # the second time it did not end within its two seconds
+    await eventually(lambda: started(3), seconds=60)  # the second time it did not end within its three seconds
     assert len(of(stage, "report-writer")) >= 2
     assert (await stage.view(handle))["state"] == "running"
     await handle.cancel()
@@ -366,18 +370,19 @@ async def test_a_mapped_child_goes_on_with_its_parent(stage: Bench) -> None:
     await replays(handle)
 
 
-async def test_a_child_goes_on_when_the_time_of_its_parents_agent_was_over(stage: Bench) -> None:
-    child = {"child": ["Pausing", [READ["call"]] * 4]}
-    second = {"call": ["data.slow", {"dataset": "flights", "n": 1}]}
-    handle, _ = await stage.start("Plays", [as_("Hasty", {"both": [[child], [second] * 20]})], on_revocation=DAY)
-
-    async def begun() -> bool:
-        return bool((await stage.view(handle))["children"])
-
-    await eventually(begun)
-    assert await stage.client.get_workflow_handle(f"{handle.id}-Pausing").result() == [{"n": 1}] * 4
+@pytest.mark.parametrize("mapped", [True, False])
+async def test_a_child_goes_on_when_the_time_of_what_it_has_is_over(stage: Bench, mapped: bool) -> None:
+    slow = ["data.slow", {"dataset": "flights", "n": 1}]
+    own = {"child": ["Pausing", [READ["call"]] * 4]}
+    parents = as_("Hasty", {"child": ["Local", [slow] * 4]})
+    handle, reference = await stage.start("Plays", [own if mapped else parents], on_revocation=DAY)
+    assert await handle.result() == [[{"n": 1}] * 4]
     assert len(of(stage, "report-writer")) > 1
-    await handle.cancel()
+    assert chains(stage)[-1] == WRITERS
+    assert {stage.keeper.chains[one.reference.delegation].ids[0] for one in stage.keeper.authorized} == {
+        reference.delegation
+    }
+    await replays(handle)
 
 
 async def test_no_agent_outlives_the_run(stage: Bench) -> None:
