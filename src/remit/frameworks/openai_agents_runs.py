@@ -139,12 +139,13 @@ class Looking(AgentRunner):
         acts = self._looks(starting_agent, input, kwargs)
         if acts is None:
             return await self.runner.run(starting_agent, input, **kwargs)
-        token = _RUN.set(starting_agent.name)
+        outer = _RUN.get()
+        _RUN.set(starting_agent.name)
         try:
             with acts.scope():
                 return await self.runner.run(starting_agent, input, **kwargs)
         finally:
-            _RUN.reset(token)
+            _RUN.set(outer)  # set back, not reset: a workflow that is evicted is closed in another context
 
     def run_sync(self, starting_agent: Any, input: Any, **kwargs: Any) -> Any:
         """Run an agent; never in a workflow."""
