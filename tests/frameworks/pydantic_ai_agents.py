@@ -270,7 +270,7 @@ class GoesOn(PydanticAIWorkflow):
     async def run(self, tool: str, arguments: dict[str, Any]) -> str:
         """Return the answer."""
         prompt = ModelRequest(parts=[UserPromptPart("[[]]")])
-        history = [prompt, ModelResponse(parts=[ToolCallPart(tool, arguments)])]
+        history: list[ModelMessage] = [prompt, ModelResponse(parts=[ToolCallPart(tool, arguments)])]
         return (await noting.run(message_history=history)).output
 
     @workflow.query
