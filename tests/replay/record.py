@@ -69,6 +69,27 @@ async def publish(report: Anything) -> dict[str, Any]:
     return {"table": report.table, "rows": 1}
 
 
+class Question(Anything):
+    model: str
+    conversation: list[dict[str, Any]]
+
+
+@tool(name="plan.ask", action="model:invoke", resource=lambda question: question.model)
+async def ask(question: Question) -> dict[str, Any]:
+    """Propose as a model does: a query, something denied beside a tool that is not there, then an answer."""
+    asked = {"call": "c-1", "name": "sql_query", "tool": "sql.query", "input": {"sql": "x"}, "fault": ""}
+    denied = {"call": "c-2", "name": "report_publish", "tool": "report.publish", "input": {"table": "t"}, "fault": ""}
+    absent = {"call": "c-3", "name": "drop", "tool": "", "input": {}, "fault": "there is no tool 'drop'"}
+    turn = sum(one["role"] == "model" for one in question.conversation)
+    calls = [[asked], [denied, absent], []][turn]
+    return {
+        "message": {"kind": "response", "parts": []},
+        "text": "" if calls else "done",
+        "calls": calls,
+        "offered": [],
+    }
+
+
 async def plain(here: Bench) -> list[Handle]:
     handle, _ = await here.start("Calls", [READ, ["model.call", {}], READ])
     await handle.result()
@@ -239,6 +260,17 @@ async def acting(here: Bench) -> list[Handle]:
     return [handle, here.client.get_workflow_handle(f"{handle.id}-Calls")]
 
 
+async def planned(here: Bench) -> list[Handle]:
+    here.keeper.scripts["report.publish"] = "deny"
+    planner = {"model": "planner", "goal": "go", "most": 4, "max_tokens": 100, "on_denied": "continue"}
+    first = {"tool": "sql.query", "input": {"sql": "first"}}
+    task = {"agent": "flight-analyst", "purpose": "test", "steps": [first], "planner": planner}
+    handle, _ = await here.start("AgentTask", task)
+    await handle.result()
+    unending, _ = await here.start("AgentTask", {**task, "planner": {**planner, "most": 1}})
+    return [handle, await ended(unending)]
+
+
 async def ended(handle: Handle) -> Handle:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
@@ -248,7 +280,7 @@ async def ended(handle: Handle) -> Handle:
 Scene = Callable[[Bench], Awaitable[list[Handle]]]
 SCENES: list[Scene] = [
     plain, local, approved, denied, halted, resumed, suspended, delegating, renewing, held, agent_task, expired,
-    child_first, sealed, acting,
+    child_first, sealed, acting, planned,
 ]  # fmt: skip
 
 
@@ -259,7 +291,13 @@ async def main() -> None:
             if (HISTORIES / f"{scene.__name__}-1.json").exists():
                 continue
             tools.RAN.clear()
-            activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
+            activities = [
+                *tools.TOOLS,
+                query,
+                publish,
+                ask,
+                Planning({"sql.query", "report.publish", "plan.ask"}).propose,
+            ]
             async with bench(
                 environment, Keeper(), flows=WORKFLOWS, activities=activities, plugin=PLUGIN.get(scene.__name__)
             ) as here:

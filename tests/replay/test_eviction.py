@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from activities.plan import Planning
-from tests.replay.record import PLUGIN, SCENES, WORKFLOWS, Scene, publish, query
+from tests.replay.record import PLUGIN, SCENES, WORKFLOWS, Scene, ask, publish, query
 from tests.unit.temporal import tools
 from tests.unit.temporal.authority import Keeper
 from tests.unit.temporal.conftest import bench, temporal
@@ -33,7 +33,7 @@ async def environment() -> WorkflowEnvironment:  # type: ignore[misc]
 async def test_a_scene_without_any_cache(environment: WorkflowEnvironment, scene: Scene) -> None:
     tools.RAN.clear()
     keeper = Keeper()
-    activities = [*tools.TOOLS, query, publish, Planning({"sql.query", "report.publish"}).propose]
+    activities = [*tools.TOOLS, query, publish, ask, Planning({"sql.query", "report.publish", "plan.ask"}).propose]
     async with bench(
         environment,
         keeper,

@@ -91,7 +91,7 @@ def plugin_of(keeper: Keeper, **options: Any) -> RemitPlugin:
     return RemitPlugin(
         authority=keeper,
         presenter=keeper,
-        ungoverned=["model.*", "plan.*"],
+        ungoverned=["model.*", "plan.next"],
         **{"watch": 0.2, **options},
     )
 
