@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 from agents.lifecycle import RunHooksBase
+from temporalio.client import WorkflowFailureError
 from temporalio.openai_agents import (
     ModelActivityParameters,
     OpenAIAgentsPlugin,
@@ -373,9 +374,10 @@ async def test_an_mcp_servers_query_is_revoked_in_mid_call(ground: Ground) -> No
     await run.resume()
     again = await run.querying()
     assert again != user
-    await run.revoke()
+    await run.handle.cancel()
     await run.dead(again)
-    await run.handle.terminate()
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
 
 
 async def test_an_mcp_server_that_is_not_mapped_is_not_listed(ground: Ground) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,21 @@ def test_a_release_that_cannot_be_looked_into_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(openai, "activity_as_tool", run_otherwise)
     with pytest.raises(Usage, match="activity_as_tool"):
         openai_agents_runs.interceptors(MAPPING, acts)
+
+
+def test_without_the_framework_or_without_who_governs_no_worker_starts(
+    reader: OpenAIAgents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Usage) as refused:
+        reader.interceptors()
+    assert refused.value.code == "plugin.parts"
+    reader.acts = acts
+    assert len(reader.interceptors()) == 1
+    monkeypatch.delitem(sys.modules, "remit.frameworks.openai_agents_runs")
+    monkeypatch.setitem(sys.modules, "agents", None)
+    with pytest.raises(Usage) as refused:
+        reader.interceptors()
+    assert refused.value.code == "framework.missing"
 
 
 ROOT = Path(__file__).parents[3]
