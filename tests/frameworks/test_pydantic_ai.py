@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from pydantic_ai.durable_exec.temporal import PydanticAIPlugin
+from temporalio.worker import Replayer
 
 from remit.embedded import Stack
 from remit.mapping import Mapping
 from remit.settings import Settings
+from remit.temporal import RemitPlugin
 from tests.frameworks.ground import Ground, eventually, governed
 from tests.frameworks.pydantic_ai_agents import LET_GO, SEEN, Desk, GoesOn, Lent
 from tests.frameworks.pydantic_ai_ground import (
@@ -120,6 +122,8 @@ async def test_an_inline_call_is_decided_when_it_is_proposed(ground: Ground) -> 
     assert run.outcomes("note") == ["permitted", "ok"]
     assert await noted(run) == ["late"]
     await run.replays()
+    elsewhere = [RemitPlugin(mapping=Mapping.parse(TEXT)), PydanticAIPlugin()]  # where no worker ever was
+    await Replayer(workflows=[Desk], plugins=elsewhere).replay_workflow(await run.history())
 
 
 async def test_an_inline_call_waits_for_its_approval(ground: Ground) -> None:
