@@ -392,9 +392,8 @@ async def test_nothing_is_handed_to_an_agent_that_is_not_mapped(ground: Ground, 
     assert run.records() == []
 
 
-@pytest.mark.parametrize("way", ["agent", "handoff"])
-async def test_an_agent_that_shares_goes_on_under_the_same_delegation(ground: Ground, way: str) -> None:
-    run = await ground.start(Pair.run, "hand over", "Trusted writer", way)
+async def test_an_agent_that_shares_goes_on_under_the_same_delegation(ground: Ground) -> None:
+    run = await ground.start(Pair.run, "hand over", "Trusted writer", "handoff")
     await run.approve()
     assert heard(await run.result())[1] == "reports.openai_handed: 1 rows"
     assert run.outcomes("writer") == ["permitted", "ok"] * 2
@@ -408,7 +407,7 @@ async def test_an_agent_that_is_a_tool_and_shares_is_governed(ground: Ground) ->
     assert run.outcomes("query_flights") == ["permitted", "ok"]
 
 
-@pytest.mark.parametrize("way", ["agent", "handoff", "stream"])
+@pytest.mark.parametrize("way", ["agent", "stream"])
 async def test_an_agent_that_is_handed_something_acts_under_that_until_it_hands_back(ground: Ground, way: str) -> None:
     run = await ground.start(Pair.run, "hand over, and back", "Report writer", way)
     await run.approve()

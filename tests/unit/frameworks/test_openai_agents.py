@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import Agent, ShellTool, function_tool, handoff, tool_namespace
 from agents.lifecycle import RunHooksBase
+from temporalio.exceptions import ApplicationError
 from temporalio.openai_agents import workflow as openai
 
 from remit.errors import Refused, Usage
 from remit.frameworks import ToolCall, openai_agents_runs
 from remit.frameworks.openai_agents import OpenAIAgents
-from remit.mapping import Mapping
+from remit.frameworks.openai_agents_look import Look
+from remit.mapping import Handover, Mapping
 from remit.temporal import workflow as acts
 
 ASKS, STREAMS = "invoke_model_activity", "invoke_model_activity_streaming"
@@ -291,6 +295,52 @@ def test_an_answer_of_another_form_is_refused(reader: OpenAIAgents, answer: Any)
 
 def test_a_refusal_is_the_tools_output(reader: OpenAIAgents) -> None:
     assert reader.told("acme.query", ["flights"], "Refused: no") == "Refused: no"
+
+
+@function_tool
+async def note(dataset: str) -> str:
+    """Note something."""
+    return dataset
+
+
+@function_tool
+async def scribble(dataset: str) -> str:
+    """Scribble something."""
+    return dataset
+
+
+WRITER = Agent(name="Writer")
+ROUND = Agent(name="Desk", handoffs=[WRITER])
+WRITER.handoffs.append(ROUND)
+
+
+@pytest.mark.parametrize(
+    ("agent", "code"),
+    [
+        (Agent(name="Desk", tools=[note]), None),
+        (Agent(name="Desk", tools=[replace(scribble, name="note")]), None),
+        (Agent(name="Desk", tools=[scribble]), "tool.inline"),
+        (Agent(name="Desk", tools=[replace(note, name="query_flights")]), "tool.inline"),
+        (Agent(name="Desk", tools=[tool_namespace(name="crm", description="CRM.", tools=[note])[0]]), "tool.inline"),
+        (Agent(name="Desk", tools=[ShellTool(environment={"type": "local"}, executor=lambda _: "")]), "tool.inline"),
+        (Agent(name="Desk", tools=[ShellTool(environment={"type": "container_auto"})]), "tool.inline"),
+        (Agent(name="Desk", prompt={"id": "pmpt_1"}), "tool.inline"),
+        (Agent(name="Desk", handoffs=[Agent(name="Shared", tools=[scribble])]), "tool.inline"),
+        (Agent(name="Desk", tools=[Agent(name="Shared", tools=[scribble]).as_tool("ask", "Ask.")]), "tool.inline"),
+        (Agent(name="Desk", handoffs=[handoff(Agent(name="Stranger"))]), "agent.unmapped"),
+        (ROUND, None),
+    ],
+)
+def test_an_agent_is_looked_at_with_all_it_can_reach(agent: Agent[Any], code: str | None) -> None:
+    shared = {"Shared": Handover(share=True), "Writer": Handover(share=True)}
+    look = Look(MAPPING.model_copy(update={"agents": shared}), first="Desk")
+    if code is None:
+        look.agent(agent)
+        return
+    with pytest.raises(ApplicationError) as refused:
+        look.agent(agent)
+    assert (refused.value.type, refused.value.non_retryable) == (code, True)
+    assert refused.value.details[0]["next_action"]
 
 
 def test_a_release_that_cannot_be_looked_into_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
