@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psycopg
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 
 from examples.database import publish, rows
 
@@ -25,16 +29,27 @@ def dsn(context: Context) -> str:
     return (context.headers or {}).get(HEADER) or os.environ["DATABASE_URL"]
 
 
+@contextmanager
+def answering() -> Iterator[None]:
+    """Answer what the database refuses, or a session that is ended, as a tool's error."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise ToolError(str(error)) from None
+
+
 @server.tool()
 async def query_flights(dataset: str, sql: str, context: Context) -> str:
     """Query a dataset with one SELECT."""
-    return repr(await rows(dsn(context), sql))
+    with answering():
+        return repr(await rows(dsn(context), sql))
 
 
 @server.tool()
 async def publish_report(table: str, sql: str, context: Context) -> str:
     """Publish what a SELECT returns as a table of reports."""
-    return await publish(dsn(context), table, sql)
+    with answering():
+        return await publish(dsn(context), table, sql)
 
 
 @server.resource("flights://{dataset}/size")
