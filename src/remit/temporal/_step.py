@@ -90,6 +90,7 @@ class Step:
 
         if self._cancellation is not workflow.ActivityCancellationType.ABANDON:
             handle.add_done_callback(finish)
+        handle.add_done_callback(_seen)
         return handle
 
     def interrupt(self) -> None:
@@ -212,6 +213,12 @@ class Step:
             activity_id="",
             retry_state=RetryState.CANCEL_REQUESTED,
         )
+
+
+def _seen(done: asyncio.Task[Any]) -> None:
+    """Take note of how a step ended: the workflow's code may have failed already, and wait for it no more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _is_request(found: object) -> bool:
