@@ -137,7 +137,6 @@ credential = "flights-ro"
 
 
 async def test_an_mcp_servers_tools_are_decided_one_by_one(stack: Stack, settings: Settings) -> None:
-    pytest.importorskip("fastmcp", reason="MCPToolset needs pydantic-ai-slim[mcp]")
     from tests.frameworks.pydantic_ai_mcp import Asking
 
     async with governed(
