@@ -179,21 +179,27 @@ async def _followed(client: Client, statement: str, progress: Callable[[int, int
 
 
 async def _subjects(connection: Connection, target: str, event: Event) -> list[Chain | Principal]:
-    """Return what to state the event about; of a task's delegations those it can still change."""
+    """Return what to state the event about; of a task's delegations those it can still change.
+
+    What stands under another of them stops with it, and needs no statement of its own.
+    """
     found = await targets.resolve(connection, target)
     if isinstance(found, Principal):
         return [found]
     if len(found) == 1:
         return [found[0]]
     epoch = await connection.standing.epoch()
-    changing: list[Chain | Principal] = []
+    changing: list[Chain] = []
     for chain in found:
         points = {point.subject: point.status for point in await connection.standing.of(chain, epoch=epoch)}
         status = points[chain.leaf.jti]
         if status is Status.LIVE or status is Status.SUSPENDED:
             changing.append(chain)
+    if event is not Event.REINSTATED:
+        above = {chain.leaf.jti for chain in changing}
+        changing = [chain for chain in changing if above.isdisjoint(chain.ids[:-1])]
     newest = max(found, key=lambda chain: chain.leaf.iat)
-    return changing or [newest]
+    return [*changing] or [newest]
 
 
 async def _running(connection: Connection, subjects: list[Chain | Principal], event: Event) -> list[str]:
