@@ -285,6 +285,22 @@ async def test_a_revocation_of_the_task_stops_both(client: Client, settings: Set
     assert users(stack, other["delegation"]) == minted_users(stack, task) == []
 
 
+async def test_a_task_revoked_by_its_name_goes_on_with_its_agents(client: Client, settings: Settings) -> None:
+    """Naming the task names every delegation made for it; what stands under another of them stops with it."""
+    task = await delegate(settings, agent="delay-desk")
+    handle = await start(client, task, [as_("Reader", SLOW)], on_revocation=DAY)
+    await minted(settings, task)
+    async with Remit.open(settings, person="alice") as alice:
+        stopped = await alice.revoke(task.id, "a test")
+        assert (len(stopped.statements), stopped.leases) == (1, 1)
+        await until(handle, lambda seen: seen["state"] == "suspended")
+        fresh = await alice.resume(task.id)
+    again = (await minted(settings, task, 2))[-1]
+    assert (again["chain"][0], len(again["chain"])) == (fresh.delegation, 2)
+    assert again["agent"].endswith("agent/flight-analyst")
+    await handle.terminate()
+
+
 async def test_one_whose_time_is_over_is_made_anew(client: Client, settings: Settings) -> None:
     task = await delegate(settings, agent="delay-desk")
     handle = await start(client, task, [as_("Hasty reader", SLOW)])
