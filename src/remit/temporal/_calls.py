@@ -13,13 +13,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.worker import StartActivityInput, StartLocalActivityInput
 
-from remit.errors import RemitError
+from remit.errors import Refused, RemitError
 from remit.frameworks import ToolCall
 from remit.temporal import _names as names
 from remit.temporal._failure import to_application_error
@@ -33,17 +33,14 @@ _DECIDED_WITHIN = timedelta(minutes=1)
 _RETRY = RetryPolicy(maximum_interval=timedelta(seconds=60))
 
 
-class Governs(Protocol):
-    """Starts an activity as a step."""
-
-    def __call__(self, input: StartActivityInput, *, told: Told | None = None) -> asyncio.Task[Any]:
-        """Return its handle."""
+Asked = TypeVar("Asked", StartActivityInput, StartLocalActivityInput)
+_Contra = TypeVar("_Contra", contravariant=True)
 
 
-class Local(Protocol):
-    """Starts a local activity as a step."""
+class Governs(Protocol[_Contra]):
+    """Starts an activity, or a local activity, as a step."""
 
-    def __call__(self, input: StartLocalActivityInput) -> asyncio.Task[Any]:
+    def __call__(self, input: _Contra, *, told: Told | None = None) -> asyncio.Task[Any]:
         """Return its handle."""
 
 
@@ -55,11 +52,11 @@ class Calls:
         local: Starts a local activity as a step.
     """
 
-    def __init__(self, task: GovernedTask, local: Local) -> None:
+    def __init__(self, task: GovernedTask, local: Governs[StartLocalActivityInput]) -> None:
         self._task = task
         self._local = local
 
-    def start(self, input: StartActivityInput, mapped: MappedActivity, governs: Governs) -> asyncio.Task[Any]:
+    def start(self, input: Asked, mapped: MappedActivity, governs: Governs[Asked]) -> asyncio.Task[Any]:
         """Start a framework's activity and return the handle the workflow awaits."""
         parts = mapped.parts(input.args)
         if parts:
@@ -72,9 +69,13 @@ class Calls:
             return started_one
         return _bound(asyncio.create_task(self._answered(started_one, mapped)), [started_one])
 
-    def _tool(self, input: StartActivityInput, mapped: MappedActivity, governs: Governs) -> asyncio.Task[Any]:
+    def _tool(self, input: Asked, mapped: MappedActivity, governs: Governs[Asked]) -> asyncio.Task[Any]:
         def told(facts: Mapping[str, Any]) -> Any:
-            return typed(mapped.told(input.args, facts), input.ret_type)
+            said = mapped.told(input.args, facts)
+            try:
+                return typed(said, input.ret_type)
+            except Exception:  # the workflow would be stuck
+                raise Refused("a refusal is no result of this type", code="tool.input") from None
 
         return governs(input, told=told)
 
@@ -97,7 +98,7 @@ class Calls:
             raise to_application_error(error) from None
 
     async def _offered(
-        self, hosted: Sequence[ToolCall], input: StartActivityInput, mapped: MappedActivity, governs: Governs
+        self, hosted: Sequence[ToolCall], input: Asked, mapped: MappedActivity, governs: Governs[Asked]
     ) -> Any:
         """Ask a model once every tool that its provider would run, where nothing is seen, was permitted."""
         for call in hosted:

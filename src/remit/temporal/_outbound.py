@@ -76,6 +76,9 @@ class Outbound(WorkflowOutboundInterceptor):
             return self.next.start_local_activity(input)
         if not self._task.facts.governs_activity(input.activity):
             return self._aside(input, self.next.start_local_activity)
+        mapped = self._task.facts.tool(input.activity)
+        if isinstance(mapped, MappedActivity):
+            return cast("workflow.ActivityHandle[Any]", self._calls.start(input, mapped, self._local))
         return cast("workflow.ActivityHandle[Any]", self._local(input))
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
@@ -161,8 +164,9 @@ class Outbound(WorkflowOutboundInterceptor):
         wire = replace(input, heartbeat_timeout=timeout, cancellation_type=_WAIT)
         return self._step(input, wire, self.next.start_activity, told=told)
 
-    def _local(self, input: StartLocalActivityInput) -> asyncio.Task[Any]:
-        return self._step(input, replace(input, cancellation_type=_WAIT), self.next.start_local_activity)
+    def _local(self, input: StartLocalActivityInput, *, told: Told | None = None) -> asyncio.Task[Any]:
+        wire = replace(input, cancellation_type=_WAIT)
+        return self._step(input, wire, self.next.start_local_activity, told=told)
 
     def _step(
         self,

@@ -294,6 +294,18 @@ async def test_a_tool_inside_the_workflow_is_no_activity(here: Bench) -> None:
     assert not CALLED
 
 
+async def test_local_activities_are_read_as_well(here: Bench) -> None:
+    here.keeper.scripts["publish"] = "deny"
+    message = asks(call("query", 1, dataset="flights"), call("query", 2, dataset="weather"), call("drop", 3))
+    handle, _ = await here.start("Local", [["g.tools", node(message)]])
+    (joined,) = await handle.result()
+    assert [one["tool_call_id"] for one in joined["result"]["messages"]] == ["call-1", "call-2", "call-3"]
+    assert len(CALLED) == 2
+    PROPOSED.append(call("publish", 1, table="delays"))
+    handle, _ = await here.start("Local", [["g.agent", node({"type": "human", "content": "?"})]])
+    assert await code_of(handle) == "policy.denied"
+
+
 async def test_nobody_decides_by_its_name(here: Bench) -> None:
     handle, _ = await here.start("Calls", [["remit.inline", "publish"]])
     assert await code_of(handle) == "activity.reserved"
