@@ -399,7 +399,7 @@ def test_what_the_guide_shows_stands_in_the_example_or_is_tried() -> None:
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL)
     assert len(blocks) == 8
     for block in blocks:
-        assert block.strip("\n") in code, block
+        assert "".join(block.split()) in "".join(code.split()), block  # the formatter indents it anew
 
 
 def test_the_guide_names_the_releases_that_are_installed() -> None:
