@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import cache, partial
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from temporalio import activity, workflow
@@ -99,16 +100,20 @@ def _hook() -> tuple[ContextVar[BaseCallbackHandler | None], Callable[[Judge], B
     return variable, Handler
 
 
-_GOVERNING: list[Framework] = []
-"""Who reads the mappings of the workers that ran an attempt in this process."""
+_READERS: list[Framework] = []
+"""Of all workers and replayers that were made in this process."""
+_GOVERNS = Event()
+"""Set once a governed worker ran an attempt in this process."""
 
 
 def _stray(name: str, arguments: Any) -> None:
-    """Judge a call that no attempt and no workflow of a governed worker is seen to make."""
-    if not _GOVERNING or activity.in_activity() or workflow.in_workflow():
-        return  # nobody governs here, or it is a worker's that nobody governs
-    if not any(_ungoverned(reader, name) for reader in _GOVERNING):
-        raise _refusal(name)
+    """Judge a call that no attempt, workflow or handler was seen to make: of a bare thread, or of a constructor."""
+    if workflow.in_workflow():
+        governed = MARK in workflow.info().headers
+    else:
+        governed = _GOVERNS.is_set() and not activity.in_activity()  # that would be of a worker that nobody governs
+    if governed and not any(_ungoverned(reader, name) for reader in _READERS):
+        raise _failure(_refusal(name)) if workflow.in_workflow() else _refusal(name)
 
 
 class LangChainInterceptor(Interceptor):
@@ -120,12 +125,12 @@ class LangChainInterceptor(Interceptor):
 
     def __init__(self, reader: Framework) -> None:
         self._reader = reader
+        _READERS.append(reader)
         self._workflow = type("RemitLangChain", (Inbound,), {"reader": reader, "__doc__": Inbound.__doc__})
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Watch one attempt."""
-        if self._reader not in _GOVERNING:
-            _GOVERNING.append(self._reader)
+        _GOVERNS.set()
         return Attempted(next, self._reader)
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:

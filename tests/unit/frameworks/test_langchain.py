@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Annotated, Any
 
 import pytest
@@ -275,13 +276,14 @@ async def test_a_call_whose_context_is_lost_is_refused_where_a_worker_governs() 
 
 
 def test_where_no_worker_governs_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(langchain, "_GOVERNING", [])
+    monkeypatch.setattr(langchain, "_GOVERNS", Event())
     langchain.interceptors(READER)
     assert repeat_in_a_thread.invoke(GIVEN) == "aa"
 
 
 async def test_an_activity_that_nobody_governs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(langchain, "_GOVERNING", [READER])
+    monkeypatch.setattr(langchain, "_GOVERNS", governs := Event())
+    governs.set()
     assert await ActivityEnvironment().run(repeat.ainvoke, GIVEN) == "aa"
 
 
