@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from remit.embedded.postgres import Postgres
 from remit.embedded.provision import provision
 from remit.settings import Settings
 
+os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "1"  # before it is imported: traces of the tests go nowhere
 REPOSITORY = Path(__file__).parent.parent
 POLICIES = REPOSITORY / "policies"
 
