@@ -59,6 +59,12 @@ class Rule(_Entry):
     cost: Annotated[int, Field(strict=True, ge=0)] = 1
     once: bool = False
 
+    @model_validator(mode="after")
+    def _reads_one_way(self) -> Rule:
+        if "}{" in self.resource:
+            raise ValueError("between two fields of a resource there is text, or nobody can tell them apart")
+        return self
+
     def use(self, tool: str, arguments: abc.Mapping[str, Any]) -> Use:
         """Return what a call of the tool with these arguments asks for.
 
@@ -188,6 +194,13 @@ class Mapping(_Entry):
     agents: abc.Mapping[Names, Handover] = {}
     children: abc.Mapping[Names, Handover] = {}
 
+    @model_validator(mode="after")
+    def _tells_apart(self) -> Mapping:
+        kinds = [rule.activity or name for name, rule in self.tools.items() if not rule.inline]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"two tools are the activity {twice[0]!r}")
+        return self
+
     @classmethod
     def load(cls, path: Path) -> Mapping:
         """Read a mapping file."""
@@ -239,7 +252,8 @@ def filled(template: str, arguments: abc.Mapping[str, Any]) -> str:
     """Return a resource's id with the fields in braces taken from the arguments.
 
     Raises:
-        Refused: ``tool.input`` when there is no such field, or it holds no text.
+        Refused: ``tool.input`` when there is no such field, it holds no text, or the text that stands between it and
+            the next field, so that the id could be read in two ways.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -251,6 +265,13 @@ def filled(template: str, arguments: abc.Mapping[str, Any]) -> str:
                 f"the call says no {match[1]!r}, which tells what it touches",
                 code="tool.input",
                 next_action=f"Give {match[1]} as text.",
+            )
+        between, another, _ = template[match.end() :].partition("{")
+        if another and (found + between).index(between) != len(found):
+            raise Refused(
+                f"{match[1]!r} holds {between!r}, by which the parts of the resource are told apart",
+                code="tool.input",
+                next_action=f"Give {match[1]} without it.",
             )
         return found
 

@@ -29,6 +29,8 @@ _TELLABLE = frozenset(
     {"policy.denied", "delegation.denied", "budget.exceeded", "tool.input", "tool.unmapped", "step.input"}
 )
 """Refusals of one call that say nothing against the task itself."""
+_AT_ONCE = 100
+"""Tool calls a model may make at once; more are refused, for each is several events of the history."""
 
 
 class Mapped:
@@ -52,6 +54,8 @@ class Mapped:
 
     def lists(self, activity: str) -> bool:
         """Tell whether an activity only lists what there is."""
+        if self.meaning.of_activity(activity) is not None or activity in self.meaning.nodes:
+            return False  # the mapping says what it does
         return any(one.kind(activity) == "listing" for one in self.frameworks)
 
     def learn(self, activities: Sequence[Callable[..., Any]]) -> None:
@@ -130,7 +134,9 @@ class MappedActivity:
         try:
             wire = plain(arguments)
             count = len(self.framework.calls(self.name, wire))
-            return [self.framework.part(self.name, wire, number) for number in range(count)] if count > 1 else []
+            if not 1 < count <= _AT_ONCE:
+                return []
+            return [self.framework.part(self.name, wire, number) for number in range(count)]
         except RemitError:
             return []  # refused where it is decided and recorded
 
@@ -150,9 +156,20 @@ class MappedActivity:
             return []  # refused where it is decided and recorded
 
     def inline(self, result: Any) -> list[ToolCall]:
-        """Return those tool calls a model proposes that will run inside the workflow."""
+        """Return those tool calls a model proposes that will run inside the workflow.
+
+        Raises:
+            Refused: ``tool.input``, or ``tool.batch`` for too many.
+        """
         proposed = self.framework.proposed(self.name, plain([result])[0])
-        return [call for call in proposed if call.server is None and self._inline(call.name)]
+        found = [call for call in proposed if call.server is None and self._inline(call.name)]
+        if len(found) > _AT_ONCE:
+            raise Refused(
+                f"{self.name} proposes {len(found)} tool calls inside the workflow at once",
+                code="tool.batch",
+                next_action=f"At most {_AT_ONCE} are decided at once.",
+            )
+        return found
 
     def told(self, arguments: Sequence[Any], facts: Mapping[str, Any]) -> Any:
         """Return the result by which the model reads a refusal, as JSON."""

@@ -18,6 +18,8 @@ from temporalio.worker import WorkerConfig
 
 from remit.errors import Usage
 from remit.frameworks import Seen
+from remit.frameworks.mcp import CALL, PREFIX
+from remit.mapping import Mapping
 from remit.temporal import _names as names
 from remit.temporal._internal import Internal
 from remit.temporal._parts import Facts
@@ -37,6 +39,8 @@ def check(config: WorkerConfig, facts: Facts) -> None:
                 code="activity.ambiguous",
                 next_action="Write the ungoverned names so that none covers a tool, or a node that is mapped.",
             )
+    if facts.mapping is not None:
+        _check_mapping(facts.mapping, facts)
     for one in config.get("activities") or ():
         _check_activity(one, facts, config.get("activity_executor"))
     if facts.mapped is not None:
@@ -58,6 +62,19 @@ def _named(facts: Facts) -> Iterator[str]:
         yield from facts.mapping.nodes
         for name, rule in facts.mapping.tools.items():
             yield from (name, rule.activity or name)
+
+
+def _check_mapping(mapping: Mapping, facts: Facts) -> None:
+    """Refuse a pattern that would ungovern what the mapping gives a meaning."""
+    tools = [kind for name, rule in mapping.tools.items() for kind in (name, rule.activity) if kind]
+    servers = [f"{PREFIX}{server}.{CALL}" for server in mapping.servers]
+    for name in (*tools, *servers, *mapping.nodes, *mapping.children):
+        if not facts.governs(name):
+            raise Usage(
+                f"the mapping says what {name!r} does, and it is also listed as ungoverned",
+                code="activity.ambiguous",
+                next_action="Write the names listed as ungoverned so that none covers what is mapped.",
+            )
 
 
 def _check_activity(one: Callable[..., Any], facts: Facts, executor: Executor | None) -> None:

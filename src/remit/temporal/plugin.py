@@ -89,7 +89,7 @@ class RemitPlugin(SimplePlugin):
             _require_complete(one)
         self._tools = {one.name: one for one in tools}
         self._ungoverned = (*ungoverned, *(mapping.ungoverned if mapping else ()))
-        self._mapped = Mapped(mapping) if mapping else None
+        self._mapping = mapping
         self._watch = watch
         self._heartbeat = heartbeat
         self._client = ClientInterceptor(
@@ -119,7 +119,7 @@ class RemitPlugin(SimplePlugin):
         check(config, facts)
         config["activities"] = [*activities, *Internal(*self._parts, runs=runs, mapping=facts.mapping).activities]
         governing = Governing(facts, self._parts, runs=runs, watch=self._watch)
-        config["interceptors"] = [governing, *self._besides(), *present]
+        config["interceptors"] = [governing, *_besides(facts), *present]
         # How soon a running activity hears that it is to stop, where the server cannot tell the worker itself.
         for option in ("max_heartbeat_throttle_interval", "default_heartbeat_throttle_interval"):
             usual: Any = config.get(option)
@@ -130,7 +130,8 @@ class RemitPlugin(SimplePlugin):
         """Replay with the same interceptors; nothing is asked and nothing is run."""
         present = list(config.get("interceptors") or [])
         if not any(isinstance(one, WorkerInterceptor) for one in present):
-            config["interceptors"] = [WorkerInterceptor(self._facts(())), *self._besides(), *present]
+            facts = self._facts(())
+            config["interceptors"] = [WorkerInterceptor(facts), *_besides(facts), *present]
         runner = config.get("workflow_runner")
         if isinstance(runner, SandboxedWorkflowRunner):
             config["workflow_runner"] = _passing(runner)
@@ -165,14 +166,8 @@ class RemitPlugin(SimplePlugin):
 
     def _facts(self, activities: Iterable[object]) -> Facts:
         declared = {found.name: found for one in activities if (found := declared_by(one)) is not None}
-        return Facts({**declared, **self._tools}, self._ungoverned, self._heartbeat, self._mapped)
-
-    def _besides(self) -> list[Interceptor]:
-        """Return what frameworks need besides, to see what no activity shows."""
-        frameworks = self._mapped.frameworks if self._mapped else ()
-        for framework in frameworks:
-            framework.acts = acts
-        return [one for framework in frameworks for one in framework.interceptors()]
+        mapped = Mapped(self._mapping) if self._mapping else None  # one a worker: it learns what that one registers
+        return Facts({**declared, **self._tools}, self._ungoverned, self._heartbeat, mapped)
 
 
 class WorkerInterceptor(Interceptor):
@@ -206,6 +201,14 @@ class Governing(WorkerInterceptor):
             runs=self._runs,
             watch=self._watch,
         )
+
+
+def _besides(facts: Facts) -> list[Interceptor]:
+    """Return what frameworks need besides, to see what no activity shows."""
+    frameworks = facts.mapped.frameworks if facts.mapped else ()
+    for framework in frameworks:
+        framework.acts = acts
+    return [one for framework in frameworks for one in framework.interceptors()]
 
 
 def _require_complete(tool: Describes) -> None:

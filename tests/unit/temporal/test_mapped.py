@@ -16,8 +16,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
-from remit.errors import Usage
-from remit.mapping import Mapping
+from remit.errors import Refused, Usage
+from remit.mapping import Mapping, Rule
 from tests.unit.temporal.authority import Keeper, decision
 from tests.unit.temporal.conftest import Bench, bench, plugin_of
 from tests.unit.temporal.flows import FLOWS
@@ -317,3 +317,53 @@ async def test_an_unmapped_activity_keeps_a_worker_from_starting(server: Workflo
             pass
     assert caught.value.code == "activity.undeclared"
     assert "acme.look" in caught.value.message
+
+
+@pytest.mark.parametrize("pattern", ["acme.*", "query", "*.call-tool", "g.*"])
+async def test_no_pattern_ungoverns_what_is_mapped(server: WorkflowEnvironment, keeper: Keeper, pattern: str) -> None:
+    with pytest.raises(Usage) as caught:
+        async with mapped(server, keeper, f'ungoverned = ["{pattern}"]\n{MEANING}'):
+            pass
+    assert caught.value.code == "activity.ambiguous"
+
+
+async def test_a_listing_that_is_mapped_is_governed(server: WorkflowEnvironment, keeper: Keeper) -> None:
+    listing = 'activity = "temporalio.mcp.flights.list-tools"\naction = "dataset:query"\nresource = "flights"'
+    async with mapped(server, keeper, f"{MEANING}\n[tools.servers]\n{listing}") as here:
+        handle, _ = await here.start("Calls", [["temporalio.mcp.flights.list-tools", {"factory_argument": None}]])
+        await handle.result()
+    assert [one.tool for one in keeper.authorized] == ["servers"]
+
+
+def test_each_worker_reads_its_own_activities(keeper: Keeper) -> None:
+    plugin = plugin_of(keeper, mapping=Mapping.parse(MEANING))
+    one, other = plugin._facts(()).mapped, plugin._facts(()).mapped
+    assert one and other
+    one.learn([look])
+    assert other.frameworks[0].parameters == {}
+
+
+async def test_too_many_calls_at_once_are_refused(here: Bench) -> None:
+    message = asks(*(call("query", number, dataset="flights") for number in range(101)))
+    handle, _ = await here.start("Calls", [["g.tools", node(message)]])
+    assert await code_of(handle) == "tool.batch"
+    PROPOSED.extend(call("publish", number, table="delays") for number in range(101))
+    handle, _ = await here.start("Calls", [["g.agent", node({"type": "human", "content": "?"})]])
+    assert await code_of(handle) == "tool.batch"
+    assert not CALLED
+
+
+def test_two_tools_are_not_one_activity() -> None:
+    with pytest.raises(Usage, match="two tools are the activity"):
+        Mapping.parse(f'{MEANING}\n[tools.other]\nactivity = "acme.look"\naction = "dataset:read"\nresource = "x"')
+
+
+def test_a_resource_is_read_one_way() -> None:
+    rule = Rule(action="dataset:query", resource="{space}/{name}")
+    assert rule.use("t", {"space": "flights", "name": "a/b"}).call.resource == "flights/a/b"
+    with pytest.raises(Refused, match="told apart"):
+        rule.use("t", {"space": "flights/a", "name": "b"})
+    with pytest.raises(Refused, match="told apart"):
+        Rule(action="dataset:query", resource="{space}::{name}").use("t", {"space": "flights:", "name": "b"})
+    with pytest.raises(ValueError, match="there is text"):
+        Rule(action="dataset:query", resource="{space}{name}")
