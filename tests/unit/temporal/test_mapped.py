@@ -338,7 +338,8 @@ async def test_a_listing_that_is_mapped_is_governed(server: WorkflowEnvironment,
 def test_each_worker_reads_its_own_activities(keeper: Keeper) -> None:
     plugin = plugin_of(keeper, mapping=Mapping.parse(MEANING))
     one, other = plugin._facts(()).mapped, plugin._facts(()).mapped
-    assert one and other
+    assert one
+    assert other
     one.learn([look])
     assert other.frameworks[0].parameters == {}
 
