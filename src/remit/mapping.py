@@ -4,7 +4,7 @@
   names the nearest right one.
 - It says what a call is called, not whether it may be made: that is decided at each attempt.
 - What is mapped nowhere is refused; what carries no authority is listed by name as ungoverned.
-- A call's input is always all of its arguments, so that what is approved is what runs.
+- A call's input is always the tool and all of its arguments, so that what is approved is what runs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from remit.tool import Use
 _T = TypeVar("_T")
 
 FRAMEWORKS = ("openai-agents", "pydantic-ai", "langgraph", "mcp")
+TOOL = "_tool"
+"""Names the tool in the input of a call: an approver sees it, and two tools of one action are never one call."""
 MODEL_ACTION = "model:invoke"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _NAME = r"^[^\x00-\x1f\x7f]{1,200}$"
@@ -66,12 +68,14 @@ class Rule(_Entry):
         return self
 
     def use(self, tool: str, arguments: abc.Mapping[str, Any]) -> Use:
-        """Return what a call of the tool with these arguments asks for.
+        """Return what a call of the tool with these arguments asks for; the tool's name is `TOOL` in the input.
 
         Raises:
             Refused: ``tool.input`` when the arguments lack what the resource is read from.
         """
-        call = Call(action=self.action, resource=filled(self.resource, arguments), input=dict(arguments))
+        if TOOL in arguments:
+            raise Refused(f"an argument has the name {TOOL!r}, which stands for the tool", code="tool.input")
+        call = Call(action=self.action, resource=filled(self.resource, arguments), input={TOOL: tool, **arguments})
         return Use(tool=tool, call=call, credential=self.credential, cost=self.cost, once=self.once)
 
 

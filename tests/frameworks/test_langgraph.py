@@ -233,7 +233,7 @@ async def test_what_a_workflow_gives_up_at_once_leaves_nothing_behind(ground: Gr
 async def test_publishing_waits_for_a_person_while_the_call_beside_it_is_done(ground: Ground) -> None:
     run = await ground.start(Graph.run, "desk", asking([FLIGHTS, publish("langgraph")]))
     asked = await run.approve()
-    assert asked["input"] == publish("langgraph")[1]
+    assert asked["input"] == {"_tool": "publish_report", **publish("langgraph")[1]}
     assert await heard(run) == [COUNTED, "reports.langgraph: 1 rows"]
     assert run.outcomes("publish_report") == ["refused approval.needed", "permitted", "ok"]
     await run.replays()

@@ -131,7 +131,7 @@ async def test_a_denied_tool_inside_the_workflow_is_not_run(ground: Ground, done
 async def test_a_tool_inside_the_workflow_waits_for_its_approval(ground: Ground, done: list[str]) -> None:
     run = await ground.start(Desk.run, "announce", ["announce"])
     asked = await run.approve()
-    assert asked["input"] == {"text": "delays"}
+    assert asked["input"] == {"_tool": "announce", "text": "delays"}
     assert heard(await run.result()) == ["did announce delays"]
     assert done == [f"{run.task} announce delays"]
     await run.replays()

@@ -132,7 +132,9 @@ def test_what_a_call_touches_is_read_from_its_arguments() -> None:
     rule = ToolRule(action="dataset:query", resource="{dataset}", credential="ro", cost=3, once=True)
     use = rule.use("query", {"dataset": "flights", "limit": 3})
     assert (use.tool, use.call.action, use.call.resource) == ("query", "dataset:query", "flights")
-    assert use.call.input == {"dataset": "flights", "limit": 3}, "whole, whatever the resource is read from"
+    assert use.call.input == {"_tool": "query", "dataset": "flights", "limit": 3}, (
+        "whole, whatever the resource is read from"
+    )
     assert (use.credential, use.cost, use.once) == ("ro", 3, True)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -40,6 +40,7 @@ from temporalio.worker import (
 from remit.attempt import GRANT
 from remit.errors import Refused, RemitError
 from remit.frameworks.reading import Framework
+from remit.mapping import TOOL
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -138,6 +139,10 @@ class LangChainInterceptor(Interceptor):
         return self._workflow
 
 
+def _arguments(input: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in input.items() if name != TOOL}
+
+
 class Attempted(ActivityInboundInterceptor):
     """Lets one attempt make the tool call it was granted, and no other.
 
@@ -155,7 +160,7 @@ class Attempted(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """Run the attempt; it fails when it called a tool it may not call."""
         grant = GRANT.get()
-        granted = (grant.attempt.tool, grant.attempt.call.input) if grant else ("", None)
+        granted = (grant.attempt.tool, _arguments(grant.attempt.call.input)) if grant else ("", None)
         ask(partial(self._judge, _key(*granted)))
         try:
             result = await self.next.execute_activity(input)

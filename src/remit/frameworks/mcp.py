@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "temporalio.mcp."
 CALL, PROMPT, RESOURCE = "call-tool", "get-prompt", "read-resource"
+_LISTINGS = frozenset({"list-tools", "list-prompts", "list-resources", "list-resource-templates"})
 _SAID = {CALL: ("name", "arguments"), PROMPT: ("name", "arguments"), RESOURCE: ("uri",)}
 _BESIDES = {"meta": "_meta", "factory_argument": "_connection"}
 """What a request holds besides the arguments → its name among the decided input."""
@@ -36,7 +37,7 @@ class MCP(Framework):
         operation = _parts(activity)[1]
         if operation in (CALL, PROMPT, RESOURCE):
             return "tool"
-        return "listing" if operation.startswith("list-") else "other"
+        return "listing" if operation in _LISTINGS else "other"
 
     def calls(self, activity: str, arguments: Sequence[Any]) -> Sequence[ToolCall]:
         """Return the one call a request makes."""

@@ -24,6 +24,7 @@ from temporalio.openai_agents import workflow as theirs
 from remit.errors import Refused, Usage
 from remit.mapping import Mapping
 
+_SERVERS = ("_TemporalMCPServer", "_StatelessMCPServerReference", "_StatefulMCPServerReference")
 _HOOKS = ("on_llm_start", "on_llm_end", "on_agent_start", "on_agent_end", "on_handoff", "on_tool_start", "on_tool_end")
 _FIELDS = ("on_invoke_tool", "_agent_instance", "_agent_ref", "agent_name", "tools", "mcp_servers", "prompt")
 
@@ -53,6 +54,12 @@ class Look:
             if one.prompt is not None:
                 self._within("prompt", one.name)
             for server in one.mcp_servers:
+                if type(server).__name__ not in _SERVERS or not type(server).__module__.startswith(theirs.__package__):
+                    refuse(
+                        f"the MCP server {server.name!r} of the agent {one.name!r} is asked by the workflow itself",
+                        code="tool.inline",
+                        next_action="Use temporal_mcp_server, which asks it in activities.",
+                    )
                 self._server(server.name, one.name)
             for tool in one.tools:
                 self.tool(tool, one.name)

@@ -86,7 +86,7 @@ class PydanticAI(Framework):
     def calls(self, activity: str, arguments: Sequence[Any]) -> Sequence[ToolCall]:
         """Return the one call; the tool's name is the one its toolset has it under."""
         found, params = operation(activity), _first(activity, arguments)
-        name = params.get("original_name") or params.get("name")
+        name = _runs(params)
         given = params.get("tool_args")
         if found is None or not isinstance(name, str) or not isinstance(given, Mapping):
             unreadable(activity, "it names no tool with arguments")
@@ -213,6 +213,17 @@ def operation(activity: str) -> Operation | None:
         return Operation(agent, of, "", "")
     toolset, _, name = activity[marks[0].end() + len(f"__{of}__") :].rpartition("__")
     return Operation(agent, of, toolset, name if toolset else "")
+
+
+def _runs(params: Mapping[str, Any]) -> Any:
+    """Return the name of the function that runs, found as the framework finds it; None where names disagree."""
+    defined, shown = params.get("tool_def"), params.get("name")
+    if not isinstance(defined, Mapping):
+        return shown
+    if defined.get("name") != shown:
+        return None
+    original = params.get("original_name")
+    return shown if original is None else original
 
 
 def _first(activity: str, arguments: Sequence[Any]) -> Mapping[str, Any]:

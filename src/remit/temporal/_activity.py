@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,12 +114,12 @@ class ActivityInbound(ActivityInboundInterceptor):
             with span("remit.attempt", tool=info.activity_type, attempt=info.attempt):
                 try:
                     attempt = await self._attempt(input, tool)
+                    if isinstance(tool, MappedActivity):
+                        input = replace(input, args=tool.ready(input.args, name=uuid.uuid4().hex))
                     grant = await self._granted(attempt)
                 except RemitError as error:
                     tells = isinstance(tool, MappedActivity) and tool.tells(error)
                     raise to_application_error(error, attempt=info.attempt, tells=tells) from None
-                if isinstance(tool, MappedActivity):
-                    input = replace(input, args=tool.ready(input.args, name=grant.id))
                 return await self._governed(grant, input, watch)
         finally:
             watch.end()

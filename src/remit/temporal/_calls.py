@@ -70,6 +70,9 @@ class Calls:
         return _bound(asyncio.create_task(self._answered(started_one, mapped)), [started_one])
 
     def _tool(self, input: Asked, mapped: MappedActivity, governs: Governs[Asked]) -> asyncio.Task[Any]:
+        if mapped.asks:
+            return governs(input)
+
         def told(facts: Mapping[str, Any]) -> Any:
             said = mapped.told(input.args, facts)
             try:

@@ -148,7 +148,8 @@ def test_a_call_is_read(reader: PydanticAI) -> None:
     assert reader.calls(CALL, [PARAMS, None]) == (ToolCall("query", given, id="pyd_ai_92"),)
     server = "agent__desk__mcp_server__flights__call_tool"
     assert reader.calls(server, [PARAMS, None]) == (ToolCall("query", given, server="flights", id="pyd_ai_92"),)
-    renamed = {**PARAMS, "name": "harmless", "original_name": "wipe"}
+    defined = {**PARAMS["tool_def"], "name": "harmless"}
+    renamed = {**PARAMS, "name": "harmless", "tool_def": defined, "original_name": "wipe"}
     assert reader.calls(CALL, [renamed, None])[0].name == "wipe", "the function that runs"
     assert reader.calls(CALL, [{**PARAMS, "original_name": None}, None])[0].name == "query"
 
@@ -170,6 +171,7 @@ def test_a_runs_dependencies_are_decided_with_the_arguments(reader: PydanticAI) 
         [{**PARAMS, "tool_args": None}],
         [{**PARAMS, "tool_args": ["flights"]}],
         [{**PARAMS, "name": None, "original_name": None}],
+        [{**PARAMS, "tool_def": {"name": "wipe"}, "original_name": None}],
     ],
 )
 def test_a_malformed_call_is_refused(reader: PydanticAI, arguments: list[Any]) -> None:

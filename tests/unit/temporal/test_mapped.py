@@ -147,7 +147,7 @@ async def test_an_activity_without_a_framework(here: Bench) -> None:
     assert await handle.result() == ["3 of flights"]
     (attempt,) = here.keeper.authorized
     assert (attempt.tool, attempt.call.action, attempt.call.resource) == ("look", "dataset:query", "flights")
-    assert dict(attempt.call.input) == {"dataset": "flights"}, "by the names of its parameters"
+    assert dict(attempt.call.input) == {"_tool": "look", "dataset": "flights"}, "by the names of its parameters"
 
 
 async def test_its_denial_fails(here: Bench) -> None:
@@ -168,7 +168,9 @@ async def test_a_tool_of_a_server(here: Bench) -> None:
     await handle.result()
     (attempt,) = here.keeper.authorized
     assert (attempt.tool, attempt.call.resource, attempt.credential) == ("flights.query", "flights", "flights-ro")
-    assert dict(attempt.call.input) == {"dataset": "flights"}, "the framework's own envelope is no argument"
+    assert dict(attempt.call.input) == {"_tool": "flights.query", "dataset": "flights"}, (
+        "the framework's own envelope is no argument"
+    )
 
 
 async def test_a_refused_call_is_told_and_stands_in_the_history(here: Bench) -> None:
@@ -208,7 +210,7 @@ async def test_a_call_waits_for_people(here: Bench, answer: str) -> None:
     here.keeper.scripts["flights.query"] = "needs-approval"
     handle, _ = await here.start("Calls", [queries("flights"), ["acme.look", "flights"]])
     request = (await here.until(handle, "waiting-approval"))["waiting"]
-    assert request["input"] == {"dataset": "flights"}
+    assert request["input"] == {"_tool": "flights.query", "dataset": "flights"}
     assert not CALLED
     await handle.execute_update("remit.decide", decision(answer, request["request"]))
     said, went_on = await handle.result()
@@ -274,7 +276,7 @@ async def test_a_call_inside_the_workflow_is_decided_first(here: Bench, script: 
         return
     if script == "needs-approval":
         request = (await here.until(handle, "waiting-approval"))["waiting"]
-        assert (request["action"], request["input"]) == ("report:publish", {"table": "delays"})
+        assert (request["action"], request["input"]) == ("report:publish", {"_tool": "publish", "table": "delays"})
         await handle.execute_update("remit.decide", decision("approve", request["request"]))
     (answer,) = await handle.result()
     assert answer["result"]["messages"][0]["tool_calls"][0]["name"] == "publish"
