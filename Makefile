@@ -36,8 +36,8 @@ $(AGENTS): frameworks.lock $(STAMP)
 	@$(PIP) install --no-deps --require-hashes -r frameworks.lock
 	@touch $@
 
-test: $(AGENTS) ## every test, on real servers; they mostly wait, so two files run at a time
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(AGENTS) ## every test, on real servers; they often wait, so three files run at a time
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(AGENTS) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -32,7 +32,9 @@ ELSEWHERE = {
         *("audit", "confined", "credentials.credential", "credentials.scrub", "telemetry", "together", "verdict"),
     ),
     "is evidence, read afterwards": ("heads", "sealing"),
-    "is read before anything runs, and stops the start": ("catalogue", "policy.lint", "policy.schema", "policy.source"),
+    "is read before anything runs, and stops the start": (
+        *("catalogue", "duration", "mapping", "policy.lint", "policy.schema", "policy.source"),
+    ),
     "says what a server answered: a wrong reading is an outage": (
         *("vault.answers", "vault.client", "vault.documents", "vault.logins", "vault.oidc", "vault.transit"),
         "vault.wire",

@@ -113,7 +113,7 @@ async def run_bootstrap(made: Site, *, postgres: Any = None, **options: Any) -> 
         **{
             "databases": [connection_to(postgres)] if postgres is not None else [],
             "passwords": {},
-            "stored": {"weather-api": {"api_key": "weather-secret"}},
+            "stored": {"weather-api": {"api_key": "weather-secret"}, "model-key": {"key": "model-secret"}},
             **options,
         },
     )

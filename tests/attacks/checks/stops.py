@@ -15,7 +15,7 @@ from remit.delegation import Scope
 from remit.policy import PolicyEngine
 from remit.revoking import Revoking
 from remit.standing import Standing
-from remit.statements import Event, Statement
+from remit.statements import DelegationSubject, Event, Statement
 from tests.attacks.checks.actions import REVOKED, SUSPENDED, nothing
 from tests.attacks.checks.row import Row, Rows
 from tests.policies.questions import POLICIES, merged
@@ -105,6 +105,15 @@ async def of_what_is_spent(w: World) -> object:
     parent = await w.delegate()
     for number in range(1, 20):
         await w.authorize(parent.attempt(step=number, cost=5))
+    return await delegated(w, parent)
+
+
+async def after_one_that_was_stopped(w: World) -> object:
+    """A link that was revoked is asked for again once its time is over."""
+    parent = await w.delegate()
+    made: Any = await delegated(w, parent)
+    await w.state(DelegationSubject(made.delegation, parent.links[-1].delegate), Event.REVOKED, by="alice")
+    w.now += 120
     return await delegated(w, parent)
 
 
@@ -219,6 +228,7 @@ ROWS: Rows = {
     "authority.Authority._authorize: epoch": Row(without_standing, "vault.sealed"),
     "delegating.Delegating.delegate: unknown": Row(to_nobody, "agent.unknown", lost=True),
     "delegating.Delegating.delegate: denied": Row(of_what_is_spent, "delegation.denied"),
+    "delegating.Delegating._latest: stopped": Row(after_one_that_was_stopped, "delegation.stopped"),
     "delegating.Delegating.adopt: not-waiting": Row(resumed(stopped=False), "resume.not-waiting"),
     "delegating.Delegating.adopt: different": Row(resumed(new={"purpose": "audit"}), "resume.different"),
     "delegating.Delegating.adopt: denied": Row(resumed_in_quarantine, "resume.denied"),
