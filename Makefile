@@ -37,7 +37,7 @@ $(AGENTS): frameworks.lock $(STAMP)
 	@touch $@
 
 test: $(AGENTS) ## every test, on real servers; they often wait, so three files run at a time
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(AGENTS) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
