@@ -151,6 +151,7 @@ async def test_the_order_of_the_plugins_does_not_matter_and_a_denial_may_fail_th
             await run.replays()
             run = await turned.start(Desk.run, "payroll", ["query_flights"])
             assert await run.code() == "AgentsWorkflowError", "the framework's own name for it"
+            assert (await run.shown())["error"]["code"] == "policy.denied", "and the task's"
             assert run.outcomes("query_flights")[-1] == "refused policy.denied"
             await run.replays()
 

@@ -72,12 +72,25 @@ def facts_of(error: BaseException | None) -> tuple[str, Mapping[str, Any]]:
 
 
 def ending_of(error: BaseException) -> tuple[str, str]:
-    """Return ``(code, message)`` of what ended a task: the error at the bottom of activities and children."""
+    """Return ``(code, message)`` of what ended a task: the error at the bottom of activities and children.
+
+    What a framework raises because a step failed says less than that step's refusal, and is passed over for it.
+    """
+    error = _refusal(error) or error
     while isinstance(error, ActivityError | ChildWorkflowError) and error.__cause__ is not None:
         error = error.__cause__
     code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
     message = error.message if isinstance(error, FailureError) else str(error)
     return code, message[:500]
+
+
+def _refusal(error: BaseException | None) -> FailureError | None:
+    """Return the refused step behind an error that is not Temporal's; an author's own `ApplicationError` hides it."""
+    for _ in range(8):
+        if isinstance(error, FailureError):
+            return error if facts_of(error)[0] else None
+        error = error.__cause__ if error is not None else None
+    return None
 
 
 def was_cancelled(error: BaseException) -> bool:

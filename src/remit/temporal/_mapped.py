@@ -16,7 +16,7 @@ from remit.errors import Denied, NeedsApproval, Refused, RemitError
 from remit.frameworks import Framework, ToolCall, readers
 from remit.step import digest
 from remit.temporal import _names as names
-from remit.temporal._wire import plain
+from remit.temporal._wire import plain, whole
 from remit.tool import Use
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class MappedActivity:
         Raises:
             Refused: ``tool.input``, ``tool.batch``. Denied: ``tool.unmapped``, ``model.unmapped``.
         """
+        if self._meaning.of_activity(self.name) is not None:
+            whole(arguments)  # its classes are the site's; a framework's own envelope says what it carries
         wire = plain(arguments)
         if self._kind == "model":
             return self._model(wire)

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from temporalio import activity, workflow
 from temporalio.converter import PayloadConverter
 
@@ -27,10 +29,39 @@ def plain(values: Sequence[Any]) -> list[Any]:
     return [_json(payload.metadata.get("encoding"), payload.data) for payload in _converter().to_payloads(values)]
 
 
+def whole(values: Sequence[Any]) -> None:
+    """Refuse values of which the wire leaves something out: it would be done, and neither decided nor approved.
+
+    Raises:
+        Refused: ``tool.input`` for an object that is not equal to what its own JSON makes of it.
+    """
+    for value in values:
+        if isinstance(value, Mapping):
+            whole(list(value.values()))
+        elif isinstance(value, list | tuple | set | frozenset):
+            whole(list(value))
+        elif isinstance(value, BaseModel) or is_dataclass(value):
+            _same(value)
+
+
 def typed(value: Any, hint: Any) -> Any:
     """Return JSON as the object that a result of this type is decoded to; only inside a workflow."""
     (payload,) = workflow.payload_converter().to_payloads([value])
     return workflow.payload_converter().from_payload(payload, hint)
+
+
+def _same(value: Any) -> None:
+    converter, name = _converter(), type(value).__name__
+    try:
+        again = converter.from_payload(converter.to_payloads([value])[0], type(value))
+    except Exception:  # whatever a class does with what it wrote itself
+        again = None
+    if again != value:
+        raise Refused(
+            f"an argument cannot be shown whole: {name}",
+            code="tool.input",
+            next_action=f"Give {name} only fields that JSON carries, none hidden or left out of it.",
+        )
 
 
 def _json(encoding: bytes | None, data: bytes) -> Any:
