@@ -32,6 +32,7 @@ from remit.live import Live
 from remit.reaping import scheduling
 from remit.settings import Settings
 from remit.temporal import RemitPlugin, names_of, tool
+from remit.toolbox import announce
 from remit.vault import Login, Vault
 from tests.faults.newer import Newer
 from tests.faults.points import Points
@@ -134,6 +135,7 @@ async def main() -> None:
             heartbeat=HEARTBEAT,
         )
         tools = [sql.query, publish.publish, count, note]
+        announce(settings.home, names_of(tools))
         client = await temporal_client(settings, plugins=[plugin])
         own = [*Revocations(parts).activities, Reconciling(parts).reconcile]
         async with Worker(
