@@ -1,3 +1,5 @@
+import pytest
+
 from remit.client.attempts import by_step, merged, moment, shown
 
 LEASE = {"kind": "postgres", "id": "sha256:aa", "user": "d-1", "expires_at": 1_800_000_060}
@@ -54,9 +56,22 @@ def test_a_step_that_waits_out_an_outage_is_held_until_its_next_attempt_runs():
     assert step["state"] == "running"
 
 
-def test_a_step_the_workflow_no_longer_keeps_is_taken_from_the_records():
-    (step,) = merged({"steps": []}, [record(1, "ok", time=1)])
-    assert (step["n"], step["tool"], step["state"]) == (1, "sql.query", "done")
+@pytest.mark.parametrize(
+    ("outcome", "more", "state"),
+    [
+        ("ok", {}, "done"),
+        ("permitted", {}, "running"),
+        ("refused", {"verdict": "deny", "code": "policy.denied"}, "refused"),
+        ("refused", {"verdict": "needs-approval", "code": "approval.needed"}, "waiting-approval"),
+        ("refused", {"verdict": None, "code": "step.once"}, "unknown"),
+        ("held", {"verdict": None, "code": "vault.sealed"}, "held"),
+        ("stopped", {}, "stopped"),
+        ("error", {}, "failed"),
+    ],
+)
+def test_a_step_the_workflow_no_longer_keeps_is_taken_from_the_records(outcome, more, state):
+    (step,) = merged({"steps": []}, [record(1, outcome, time=1, **more)])
+    assert (step["n"], step["tool"], step["state"]) == (1, "sql.query", state), "in the workflow's own words"
 
 
 def test_a_step_without_records_shows_no_attempt():

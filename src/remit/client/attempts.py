@@ -94,9 +94,7 @@ def _state(record: Record) -> str:
         return "waiting-approval"
     if record.get("code") == "step.once":
         return "unknown"
-    if outcome == "stopped" or outcome == "held":
-        return str(outcome)
-    return "denied" if record.get("verdict") == "deny" else "failed"
+    return str(outcome) if outcome in ("stopped", "held", "refused") else "failed"
 
 
 def _lease(lease: Mapping[str, Any]) -> dict[str, Any]:

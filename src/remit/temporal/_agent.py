@@ -251,7 +251,7 @@ class Agent:
 
     def _gate(self) -> Gate:
         self._why = ""
-        gate = Gate(stop=self._interrupt, halt=lambda: None, look=self._task.notice)
+        gate = Gate(stop=self._interrupt, halt=lambda: None, look=self._task.notice, changes=self._task.changes)
         gate.terms = self._task.gate.terms
         return gate
 

@@ -30,7 +30,6 @@ from remit.temporal._header import Terms
 from remit.temporal._task import GovernedTask
 
 _PARENT_LOOKS = "remit-parent-looks"
-_MAPPED = "remit-mapped-children"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,6 @@ class Children:
     def __init__(self, task: GovernedTask) -> None:
         self.acting = Acting(task, moved=self._moved)
         self._task = task
-        self._mapped: bool | None = None
         self._live: dict[str, tuple[workflow.ChildWorkflowHandle[Any, Any], Claim]] = {}
         self._errands: dict[asyncio.Task[None], None] = {}
         self._followed: dict[str, asyncio.Task[None]] = {}
@@ -153,16 +151,9 @@ class Children:
         if handed is not None:
             return Claim(self._task, handed.holder or self._task, (names.DELEGATE, child, handed.terms), handed=handed)
         holder = self.acting.holder
-        if self._by_mapping():
+        if self._task.changes.mapped:
             return Claim(self._task, holder, (names.HAND, child, names.CHILDREN, kind))
         return Claim(self._task, holder, (names.ALLOW, child))
-
-    def _by_mapping(self) -> bool:
-        """Tell whether the mapping says what children are handed; for a run that was under way before, it does not."""
-        if self._mapped is None:
-            here = self._task.facts.mapping is not None or workflow.unsafe.is_replaying()
-            self._mapped = here and workflow.patched(_MAPPED)
-        return self._mapped
 
     def add(self, handle: workflow.ChildWorkflowHandle[Any, Any], claim: Claim) -> None:
         """Take in a child that was started."""
@@ -190,7 +181,7 @@ class Children:
         if handle.cancelled() or self._task.over:
             return
         kind, _ = facts_of(handle.exception())
-        if kind == "NotLive" and workflow.patched(_PARENT_LOOKS):
+        if kind == "NotLive" and self._task.changes.made(_PARENT_LOOKS):
             self._task.doubt()
 
     def _nudge(self) -> None:

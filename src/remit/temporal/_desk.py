@@ -25,6 +25,7 @@ from temporalio import workflow
 
 from remit.delegation import Reference
 from remit.errors import Rejected, RemitError
+from remit.temporal._changes import Changes
 from remit.temporal._failure import to_application_error
 
 MOST = 64
@@ -77,10 +78,12 @@ class Desk:
     Args:
         admit: Asks the authority whether a decision counts for a request.
         changed: Called when the set of waiting requests changes.
+        changes: What the run does and older ones did not.
     """
 
-    def __init__(self, *, admit: Admit, changed: Callable[[], None]) -> None:
+    def __init__(self, *, admit: Admit, changed: Callable[[], None], changes: Changes) -> None:
         self.waiting: dict[str, Request] = {}
+        self._changes = changes
         self._admit = admit
         self._changed = changed
         self._inbox: deque[tuple[str, asyncio.Future[Answer] | None]] = deque()
@@ -181,7 +184,7 @@ class Desk:
 
     async def _seated(self) -> bool:
         """Return once there is room for one more request; tell whether there was at once."""
-        if self._taken < MOST or not workflow.patched(_IN_TURN):
+        if self._taken < MOST or not self._changes.made(_IN_TURN):
             self._taken += 1
             try:
                 await workflow.wait_condition(lambda: True)  # as it always was, so that commands keep their order
@@ -249,7 +252,7 @@ class Desk:
                 request.answered |= request.rejected is not None or request.news
 
     async def _judge(self, token: str) -> Answer:
-        if token == _UNREADABLE and not workflow.patched(_UNREADABLE_IS_TOLD):
+        if token == _UNREADABLE and not self._changes.made(_UNREADABLE_IS_TOLD):
             return _stray()
         name = _request_of(token) or ""
         digest = sha256(token.encode(errors="replace")).hexdigest()

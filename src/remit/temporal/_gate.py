@@ -20,6 +20,7 @@ from temporalio.exceptions import ApplicationError
 
 from remit.errors import NotLive
 from remit.statements import Status
+from remit.temporal._changes import Changes
 from remit.temporal._failure import to_application_error
 from remit.temporal._header import Terms
 
@@ -39,9 +40,13 @@ class Gate:
         stop: Called when the gate closes: interrupt what runs.
         halt: Called when the task has to end.
         look: Called to have the standing read again.
+        changes: What the run does and older ones did not.
     """
 
-    def __init__(self, *, stop: Callable[[], None], halt: Callable[[], None], look: Callable[[], None]) -> None:
+    def __init__(
+        self, *, stop: Callable[[], None], halt: Callable[[], None], look: Callable[[], None], changes: Changes
+    ) -> None:
+        self._changes = changes
         self.terms = Terms()
         self.status = Status.LIVE
         self.halted: NotLive | None = None
@@ -112,7 +117,7 @@ class Gate:
 
     def _patience(self) -> int | None:
         """Return how many seconds to wait for a fresh delegation; None: not at all."""
-        if self.terms.wait is None and self.status is Status.EXPIRED and workflow.patched(_EXPIRY_WAITS):
+        if self.terms.wait is None and self.status is Status.EXPIRED and self._changes.made(_EXPIRY_WAITS):
             return EXPIRY_WAIT
         return self.terms.wait
 

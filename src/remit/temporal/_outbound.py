@@ -87,7 +87,7 @@ class Outbound(WorkflowOutboundInterceptor):
         if task.reference is None:
             return await self.next.start_child_workflow(input)
         if not task.facts.governs(input.workflow):
-            if not holder.gate.open and workflow.patched(_CHILDREN_WAIT):
+            if not holder.gate.open and task.changes.made(_CHILDREN_WAIT):
                 await holder.gate.passed()
             return await self.next.start_child_workflow(input)
         given, terms = HANDED.get() or (None, None)

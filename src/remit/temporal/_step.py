@@ -182,7 +182,7 @@ class Step:
             raise error
 
     def _cut_off(self, error: FailureError) -> bool:
-        return was_cut_off(error) and workflow.patched(_CUT_OFF_IS_TRIED)
+        return was_cut_off(error) and self._task.changes.made(_CUT_OFF_IS_TRIED)
 
     async def _decided(self, request: Mapping[str, Any]) -> None:
         gate, generation = self.holder.gate, self.holder.gate.generation

@@ -23,6 +23,7 @@ from remit.delegation import Reference
 from remit.errors import InvalidDocument
 from remit.temporal import _header as header
 from remit.temporal import _names as names
+from remit.temporal._changes import Changes
 from remit.temporal._desk import Asker, Desk
 from remit.temporal._gate import Gate
 from remit.temporal._parts import Facts
@@ -80,8 +81,9 @@ class GovernedTask:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.view = View()
-        self.gate = Gate(stop=self._stop, halt=self._halt, look=self.notice)
-        self.desk = Desk(admit=self._admit, changed=self.publish)
+        self.changes = Changes(mapping=facts.mapping is not None)
+        self.gate = Gate(stop=self._stop, halt=self._halt, look=self.notice, changes=self.changes)
+        self.desk = Desk(admit=self._admit, changed=self.publish, changes=self.changes)
         self.reference: Reference | None = None
         self.steps = 0
         self.running: dict[Interruptible, None] = {}

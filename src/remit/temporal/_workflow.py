@@ -98,6 +98,7 @@ class Inbound(WorkflowInboundInterceptor):
             raise to_application_error(self._unreadable)
         if task.reference is None:
             return await self.next.execute_workflow(input)
+        task.changes.begin()
         try:
             await task.open()
             result = await self._run(input)
@@ -154,7 +155,7 @@ class Inbound(WorkflowInboundInterceptor):
 
     async def _seal(self) -> None:
         """Have the evidence sealed; a task that is cancelled meanwhile has ended already."""
-        if not workflow.patched(_SEALS):
+        if not self._task.changes.made(_SEALS):
             return
         sealing = asyncio.create_task(self._task.ask(names.SEAL, once=_SEALED_WITHIN))
         while not sealing.done():

@@ -9,6 +9,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from temporalio.converter import DataConverter
 
 from remit.delivery import Current, api_key, aws, environment, postgres, sync_api_key
 from remit.errors import Refused
+from remit.frameworks import langchain
 
 from .conftest import SECRET, attempt
 
@@ -130,7 +132,9 @@ async def test_pydantic_ai_gives_it_to_a_tool_as_its_dependency() -> None:
     assert SECRET.encode() not in result.all_messages_json()
 
 
-def test_langchain_gives_it_to_a_tool_and_shows_it_to_no_model() -> None:
+def test_langchain_gives_it_to_a_tool_and_shows_it_to_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langchain, "_GOVERNS", threading.Event())  # a worker of another test may have run here
+
     def query(sql: str, credential: Annotated[Current, InjectedToolArg], config: RunnableConfig) -> list[str]:
         """Ask."""
         return [credential["token"], config["configurable"]["credential"]["token"]]
