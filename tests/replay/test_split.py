@@ -17,7 +17,7 @@ from remit.mapping import Mapping
 from remit.temporal import RemitPlugin
 from tests.replay.record import READ
 from tests.unit.temporal.authority import Keeper
-from tests.unit.temporal.conftest import bench, temporal
+from tests.unit.temporal.conftest import Bench, bench, temporal
 
 SOON = timedelta(seconds=10)
 
@@ -39,6 +39,29 @@ class Told:
         self.told = True
 
 
+@workflow.defn
+class AsksAtOnce:
+    """Asks for a patch of its own as it begins."""
+
+    @workflow.run
+    async def run(self, call: list[Any]) -> Any:
+        assert workflow.patched("own")
+        return await workflow.execute_activity(*call, start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class AsksWhenMade:
+    """Asks for a patch of its own as it is made."""
+
+    def __init__(self) -> None:
+        self.patched = workflow.patched("own")
+
+    @workflow.run
+    async def run(self, call: list[Any]) -> Any:
+        assert self.patched
+        return await workflow.execute_activity(*call, start_to_close_timeout=SOON)
+
+
 @pytest.fixture(scope="module")
 async def environment() -> AsyncIterator[WorkflowEnvironment]:
     async with temporal() as started:
@@ -51,6 +74,29 @@ async def test_it_replays(environment: WorkflowEnvironment, mapping: Mapping | N
     for other in (None, Mapping()):  # a worker may get a mapping, or lose it
         replayer = Replayer(workflows=[Told], plugins=[RemitPlugin(ungoverned=["model.*"], mapping=other)])
         await replayer.replay_workflow(history)
+
+
+@pytest.mark.parametrize(("flow", "mapping"), [(AsksAtOnce, Mapping()), (AsksWhenMade, None)])
+async def test_a_workflows_own_patches_replay(
+    environment: WorkflowEnvironment, flow: type, mapping: Mapping | None
+) -> None:
+    keeper = Keeper()
+    given: Any = {"flows": [flow], "plugin": {"mapping": mapping}, "queue": flow.__name__}
+    for _ in range(20):
+        async with bench(environment, keeper, flows=[Told], queue="elsewhere") as nobody:
+            handle, _ = await Bench(nobody.client, keeper, flow.__name__).start(flow.__name__, READ)
+        asked = asyncio.create_task(handle.query("remit.view"))
+        await asyncio.sleep(0.1)
+        async with bench(environment, keeper, **given):
+            await handle.result()
+            await asked
+        history = await handle.fetch_history()
+        if _split_after(history, "workflow_execution_started"):
+            break
+    else:
+        raise AssertionError("no query came along with the first task")
+    replayer = Replayer(workflows=[flow], plugins=[RemitPlugin(ungoverned=["model.*"], mapping=mapping)])
+    await replayer.replay_workflow(history)
 
 
 async def _split(environment: WorkflowEnvironment, mapping: Mapping | None) -> WorkflowHistory:
@@ -68,8 +114,13 @@ async def _split(environment: WorkflowEnvironment, mapping: Mapping | None) -> W
             await handle.result()
             await asked
         history = await handle.fetch_history()
-        kinds = [one.WhichOneof("attributes").removesuffix("_event_attributes") for one in history.events]
-        told = kinds.index("workflow_execution_signaled")
-        if ["marker_recorded", "workflow_task_scheduled"] in [kinds[n : n + 2] for n in range(told, len(kinds))]:
+        if _split_after(history, "workflow_execution_signaled"):
             return history
     raise AssertionError("no query came along with the task")
+
+
+def _split_after(history: WorkflowHistory, event: str) -> bool:
+    """Tell whether a task ended with a local activity, and another one went on."""
+    kinds = [one.WhichOneof("attributes").removesuffix("_event_attributes") for one in history.events]
+    kinds = kinds[kinds.index(event) :]
+    return ["marker_recorded", "workflow_task_scheduled"] in [kinds[n : n + 2] for n in range(len(kinds))]

@@ -42,6 +42,14 @@ class Changes:
         return self._all or workflow.patched(name)
 
     @property
+    def apart(self) -> bool:
+        """Whether the workflow's own code, a framework's here, begins apart from the look that opens the task.
+
+        It may ask `workflow.patched` in its first turn; after a local activity the answer would not last.
+        """
+        return self._all and self._mapped is True
+
+    @property
     def mapped(self) -> bool:
         """Whether the mapping says what children are handed: not for a run that began without one."""
         if self._mapped is None:

@@ -34,6 +34,7 @@ Answer = Mapping[str, Any]
 _MOST_RESUMES = 8
 
 
+_APART = timedelta(milliseconds=1)
 _MOST_LISTED = 1400
 """Characters of other agents in the search attribute: Temporal takes 2 KB, and a chain needs its part."""
 
@@ -140,6 +141,8 @@ class GovernedTask:
         self.searchable = names.STATE.name in self._attributes
         await self._look()
         self._loop = asyncio.create_task(self._attend())
+        if self.changes.apart:
+            await workflow.sleep(_APART, summary="begins in a workflow task of its own")
         await self.gate.passed()
 
     async def ask(self, activity: str, *arguments: Any, once: timedelta | None = None) -> Any:
