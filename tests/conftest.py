@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from remit.embedded.provision import provision
 from remit.settings import Settings
 
 os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "1"  # before it is imported: traces of the tests go nowhere
+# A shell that runs this in the background has it ignored, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).parent.parent
 POLICIES = REPOSITORY / "policies"
 

@@ -482,6 +482,7 @@ async def test_30_a_header_copied_from_a_history_opens_nothing(
         seen.refused("delegation.other-task")
         await stranger.get_workflow_handle(task.id).terminate()
         await eventually(lambda: dead(HELD[0]))
+        await eventually(lambda: "cancelled" in outcomes(settings, task))
         async with effects(stack, settings, parts) as seen:
             again = await stranger.start_workflow("CallsOnce", [BRIEF], id=task.id, task_queue="elsewhere")
             handle = ways.get_workflow_handle(task.id, run_id=again.result_run_id)
