@@ -1,8 +1,9 @@
 """Records the histories that later versions must still replay: ``python -m tests.replay.record``.
 
-Run it only to add histories; the ones that are there stay as they were recorded. `expired_halted-1` is from before a
-task waited when its chain expired, `child_first_failed-1` from before a parent looked when its child was not live; all
-but `sealed-1` and `sealed-2` are from before a run had its evidence sealed at its end.
+Run it only to add histories; the ones that are there stay as they were recorded, and show what runs did at their time.
+`expired_halted-1` is from before a task waited when its chain expired, `child_first_failed-1` from before a parent looked
+when its child was not live. `sealed`, `acting` and `planned` are from after a run had its evidence sealed, `begun` and
+`begun_mapped` from after it said as it began what it does.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ MAPPING = Mapping(
     },
     children={"Calls": Handover(agent="clerk", actions=("read",), spaces=("flights",), budget=2)},
 )
-PLUGIN = {"acting": {"mapping": MAPPING}}
+PLUGIN = {name: {"mapping": MAPPING} for name in ("acting", "begun_mapped")}
 """What the plugin of a scene is given besides."""
 WORKFLOWS = [*FLOWS, AgentTask, Plays]
 READ = ["data.read", {"dataset": "flights", "n": 1}]
@@ -284,10 +285,22 @@ SCENES: list[Scene] = [
 ]  # fmt: skip
 
 
+async def begun(here: Bench) -> list[Handle]:
+    return await delegating(here)
+
+
+async def begun_mapped(here: Bench) -> list[Handle]:
+    return await acting(here)
+
+
+LATER: list[Scene] = [begun, begun_mapped]
+"""Scenes from above, recorded once more."""
+
+
 async def main() -> None:
     """Record every scene that has no history yet."""
     async with temporal() as environment:
-        for scene in SCENES:
+        for scene in (*SCENES, *LATER):
             if (HISTORIES / f"{scene.__name__}-1.json").exists():
                 continue
             tools.RAN.clear()
