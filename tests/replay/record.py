@@ -1,9 +1,9 @@
 """Records the histories that later versions must still replay: ``python -m tests.replay.record``.
 
 Run it only to add histories; the ones that are there stay as they were recorded, and show what runs did at their time.
-`expired_halted-1` is from before a task waited when its chain expired, `child_first_failed-1` from before a parent looked
-when its child was not live. `sealed`, `acting` and `planned` are from after a run had its evidence sealed, `begun` and
-`begun_mapped` from after it said as it began what it does.
+`expired_halted-1` is from before a task waited when its chain expired, `child_first_failed-1` from before a parent
+looked when its child was not live. `sealed`, `acting` and `planned` are from after a run had its evidence sealed,
+`begun` and `begun_mapped` from after it said as it began what it does.
 """
 
 from __future__ import annotations
