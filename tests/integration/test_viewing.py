@@ -1,4 +1,4 @@
-"""What `remit show` says of a task that does nothing but wait for a part of it."""
+"""What `remit show` says of a task that only waits for a part of it, and of one that no worker answers for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from remit.assembly import Parts
 from remit.client import Remit
 from remit.settings import Settings
 
-from .service import job, serving, submit, until
+from .service import asks, job, serving, submit, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
@@ -44,3 +44,18 @@ async def test_a_task_shows_what_its_part_waits_for(settings: Settings, worker: 
         stopped = await until(settings, task, "suspended")
         assert "task" not in stopped["stopped"], "its own chain is what stops it now"
         await alice.revoke(part, "clean up")
+
+
+async def test_a_task_that_no_worker_answers_for_is_shown_from_what_is_kept(settings: Settings) -> None:
+    own = settings.model_copy(update={"task_queue": "viewed"})
+    async with serving(own):
+        done = await submit(own, job(f"[{asks('select 1 as n')}]"))
+        denied = await submit(own, job(f"[{asks('select 1 as n').replace('flights', 'payroll')}]"))
+        answered = [await until(own, done, "completed"), await until(own, denied, "failed")]
+    async with Remit.open(own, person="alice") as alice:
+        kept = [await alice.show(done), await alice.show(denied)]
+    for now, before in zip(kept, answered, strict=True):
+        for name in ("state", "root", "agent", "purpose", "chain", "steps", "result"):
+            assert now[name] == before[name], name
+    assert kept[0]["purpose"] == "delay-review"
+    assert kept[1]["error"]["code"] == answered[1]["error"]["code"] == "policy.denied"

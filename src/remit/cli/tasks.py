@@ -148,7 +148,8 @@ def rendered(task: Mapping[str, Any]) -> RenderableType:
     from remit.cli.terminal import exact, safe, short, state
 
     head = Text.assemble(safe(task["task"], "bold"), "  ", state(task["state"]))
-    who = f"{short(str(task['root']))} → {short(str(task['agent']))}, for {task['purpose']}"
+    what_for = f", for {task['purpose']}" if task["purpose"] else ""
+    who = f"{short(str(task['root']))} → {short(str(task['agent']))}{what_for}"
     parts: list[RenderableType] = [head, safe(who), "", _chain(task), "", _steps(task)]
     if stopped := task.get("stopped"):
         parts += ["", safe(str(stopped.get("message") or stopped.get("status") or ""), "red")]

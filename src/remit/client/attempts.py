@@ -71,7 +71,10 @@ def merged(view: Mapping[str, Any], records: Iterable[Record]) -> list[dict[str,
         known = {"n": number, "tool": last.get("tool"), "action": last.get("action"), "resource": last.get("resource")}
         if last.get("agent") and last["agent"] != view.get("agent"):
             known["agent"] = last["agent"]
-        steps.setdefault(number, known | {"state": _state(last)})
+        known["state"] = state = _state(last)
+        if state not in ("done", "running"):
+            known |= {"code": last.get("code"), "policies": last.get("policies")}
+        steps.setdefault(number, known)
     return [_step(steps[number], attempts.get(number, ())) for number in sorted(steps)]
 
 

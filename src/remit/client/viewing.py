@@ -20,7 +20,7 @@ from remit.client.deciding import below
 from remit.delegation import Delegation
 from remit.errors import Held, InvalidDocument, Refused, RemitError
 from remit.statements import DelegationSubject, Statement, Status, Subject
-from remit.temporal._failure import facts_of
+from remit.temporal._failure import ending_of, facts_of
 from remit.together import both
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ async def show(connection: Connection, task: str) -> dict[str, Any]:
     elif found["state"] == "running" and found.get("children"):
         found |= await _stopped_below(connection, found)
     found["chain"] = await _chain(connection, found)
+    found["purpose"] = found["purpose"] or await _purpose(connection, found)
     if found.get("others"):
         found["others"] = [await _other(connection, one) for one in found["others"]]
     found["steps"] = merged(found, audit.read(connection.settings.audit_folder, task=task))
@@ -158,6 +159,14 @@ async def _chain(connection: Connection, found: Mapping[str, Any]) -> list[dict[
         return [{name: link.get(name) for name in names} | said for link in found.get("chain") or ()]
 
 
+async def _purpose(connection: Connection, found: Mapping[str, Any]) -> str | None:
+    """Return what a task was delegated for, where no worker says it; None where nobody can."""
+    try:
+        return (await connection.chain(str(found["delegation"]))).leaf.purpose
+    except RemitError:
+        return None
+
+
 async def _other(connection: Connection, one: Mapping[str, Any]) -> dict[str, Any]:
     """Return the last link of another agent that acts in a task."""
     found = {"delegation": one["delegation"], "chain": ()}
@@ -209,7 +218,8 @@ async def _end(connection: Connection, task: str) -> dict[str, Any]:
         kind, facts = facts_of(failure.cause)
         if kind:
             return {"error": {name: facts[name] for name in ("code", "message", "next_action") if name in facts}}
-        return {"error": {"code": type(failure.cause).__name__, "message": str(failure.cause)}}
+        code, message = ending_of(failure.cause)
+        return {"error": {"code": code, "message": message}}
 
 
 def _entry(execution: WorkflowExecution) -> dict[str, Any]:
