@@ -15,6 +15,7 @@ from activities.revocation import Revocations
 from remit import cascade
 from remit.assembly import Parts, assemble, temporal_client
 from remit.client import Remit
+from remit.client.stopping import Stopped
 from remit.embedded import Stack
 from remit.job import Job
 from remit.settings import Settings
@@ -46,6 +47,14 @@ async def serving(settings: Settings, *, service: str = "http://127.0.0.1:1") ->
             activities=[plan.Planning(names_of(tools)).propose, *Revocations(parts).activities, *tools],
         ):
             yield parts
+
+
+async def followed(person: Remit, stopped: Stopped) -> Stopped:
+    """Follow a stop to its end, which on a loaded machine may come later than a command waits for."""
+    for _ in range(6):
+        if (done := await person.follow(stopped)).complete:
+            break
+    return done
 
 
 async def submit(settings: Settings, job: Job, *, by: str = "alice") -> str:

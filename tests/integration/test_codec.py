@@ -25,7 +25,7 @@ from remit.settings import Settings
 from remit.vault import Vault
 from remit.vault.datakeys import LIFE_SECONDS, MOST_USES, DataKeys
 
-from .service import asks, job, running, serving, submit, until
+from .service import asks, followed, job, running, serving, submit, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
@@ -137,7 +137,7 @@ async def test_who_may_not_read_can_still_stop_and_is_told_why_nothing_is_shown(
                 await carol.show(task)
             assert refused.value.code == "codec.forbidden"
             assert [one["state"] for one in await carol.tasks(query=f"WorkflowId = '{task}'")] == ["running"]
-            stopped = await carol.follow(await carol.revoke(task, "a test"))
+            stopped = await followed(carol, await carol.revoke(task, "a test"))
             assert (stopped.pending, stopped.tasks, stopped.complete) == ((), 1, True)
         assert (await until(secret, task, "halted"))["state"] == "halted"
 

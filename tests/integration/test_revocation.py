@@ -27,7 +27,7 @@ from remit.step import Call
 from remit.vault import Token, Vault
 
 from .acting import PUBLISH, READ, Task, authorize, delegate, principal, state
-from .service import FINAL, asks, job, queries, running, serving, submit, until
+from .service import FINAL, asks, followed, job, queries, running, serving, submit, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
@@ -228,7 +228,7 @@ async def test_an_agent_is_revoked_with_every_chain_through_it_and_reinstated(
     await running(stack, "6 as cascaded")
     entity = await _entity(worker, AGENT)
     try:
-        done = await carol.follow(await carol.revoke(AGENT, "compromised"))
+        done = await followed(carol, await carol.revoke(AGENT, "compromised"))
         assert done.complete
         assert done.pending == ()
         assert done.leases == 2
@@ -244,7 +244,7 @@ async def test_an_agent_is_revoked_with_every_chain_through_it_and_reinstated(
         assert error.subject == principal(AGENT).spiffe_id
         assert isinstance(await _refused(worker, sibling, PUBLISH), NeedsApproval), "decided as ever"
     finally:
-        back = await carol.follow(await carol.reinstate(AGENT, "cleaned"))
+        back = await followed(carol, await carol.reinstate(AGENT, "cleaned"))
     assert back.complete
     assert not await _locked(stack, entity)
     assert isinstance(await _refused(worker, analyst), NotLive), "a revocation is final for what existed"
@@ -264,7 +264,7 @@ async def test_an_employee_leaves_and_comes_back(settings: Settings, stack: Stac
     old = await delegate(settings)
     entity = await _entity(worker, "user/alice")
     try:
-        done = await carol.follow(await carol.revoke("user/alice", "left"))
+        done = await followed(carol, await carol.revoke("user/alice", "left"))
         assert (done.complete, done.leases) == (True, 1)
         assert queries(stack, "7 as cascaded") == []
         await until_as(settings, "carol", task, "halted")
@@ -272,7 +272,7 @@ async def test_an_employee_leaves_and_comes_back(settings: Settings, stack: Stac
         assert await code_of(delegate(settings)) in ("vault.forbidden", "login.refused")
         assert isinstance(await _refused(worker, old), NotLive)
     finally:
-        await carol.follow(await carol.reinstate("user/alice", "back"))
+        await followed(carol, await carol.reinstate("user/alice", "back"))
     await later(await _barred(settings, "user/alice"))
     assert isinstance(await _refused(worker, old), NotLive)
     fresh = await delegate(settings)
@@ -286,11 +286,11 @@ async def test_a_suspended_agent_goes_on_where_it_was(
     task = await submit(settings, job(f"[{asks('select 8 as cascaded, pg_sleep(2)')}]"))
     await running(stack, "8 as cascaded")
     try:
-        await carol.follow(await carol.suspend(AGENT, "look into it"))
+        await followed(carol, await carol.suspend(AGENT, "look into it"))
         await until(settings, task, "suspended")
         assert queries(stack, "8 as cascaded") == []
     finally:
-        await carol.follow(await carol.reinstate(AGENT, "fine"))
+        await followed(carol, await carol.reinstate(AGENT, "fine"))
     shown = await until(settings, task, "completed")
     assert shown["steps"][0]["attempts"][-1]["outcome"] == "ok"
 
@@ -307,7 +307,7 @@ async def test_what_staff_stopped_stays_stopped_when_they_are_staff_no_more(
     task = await delegate(settings)
     async with Remit.open(settings, person="alice") as alice:
         chain = await alice.connection.chain(task.reference.delegation)
-        done = await carol.follow(await carol.revoke(task.reference.delegation, "security"))
+        done = await followed(carol, await carol.revoke(task.reference.delegation, "security"))
         assert done.complete
         demoted = Standing(
             alice.connection.registry, audience=alice.connection.audience, stops=lambda *_: False, clock=time.time

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from remit import cascading, executions
@@ -166,7 +166,9 @@ async def _followed(client: Client, statement: str, progress: Callable[[int, int
     try:
         while not ended.done():
             await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
-            if not ended.done():
+            if ended.done():
+                break
+            with contextlib.suppress(RPCError, WorkflowQueryFailedError):  # its end is what is waited for
                 found = await handle.query(PROGRESS, result_type=dict[str, Any], rpc_timeout=timedelta(seconds=2))
                 progress(found["stopped"], found["going"])
         record: dict[str, Any] = await ended
