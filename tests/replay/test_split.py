@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.client import WorkflowHistory
+from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
@@ -85,12 +85,7 @@ async def test_a_workflows_own_patches_replay(
     for _ in range(20):
         async with bench(environment, keeper, flows=[Told], queue="elsewhere") as nobody:
             handle, _ = await Bench(nobody.client, keeper, flow.__name__).start(flow.__name__, READ)
-        asked = asyncio.create_task(handle.query("remit.view"))
-        await asyncio.sleep(0.1)
-        async with bench(environment, keeper, **given):
-            await handle.result()
-            await asked
-        history = await handle.fetch_history()
+        history = await _asked(environment, keeper, handle, given)
         if _split_after(history, "workflow_execution_started"):
             break
     else:
@@ -108,15 +103,22 @@ async def _split(environment: WorkflowEnvironment, mapping: Mapping | None) -> W
             handle, _ = await here.start("Told", READ)
             await here.until(handle, "running")
         await handle.signal("tell")
-        asked = asyncio.create_task(handle.query("remit.view"))
-        await asyncio.sleep(0.1)
-        async with bench(environment, here.keeper, **given):
-            await handle.result()
-            await asked
-        history = await handle.fetch_history()
+        history = await _asked(environment, here.keeper, handle, given)
         if _split_after(history, "workflow_execution_signaled"):
             return history
     raise AssertionError("no query came along with the task")
+
+
+async def _asked(
+    environment: WorkflowEnvironment, keeper: Keeper, handle: WorkflowHandle[Any, Any], given: Any
+) -> WorkflowHistory:
+    """Have a run asked something while no worker is there, then end on one; return its history."""
+    asked = asyncio.create_task(handle.query("remit.view"))
+    await asyncio.sleep(0.1)
+    async with bench(environment, keeper, **given):
+        await handle.result()
+        await asked
+    return await handle.fetch_history()
 
 
 def _split_after(history: WorkflowHistory, event: str) -> bool:
