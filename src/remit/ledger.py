@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +116,7 @@ class Ledger:
         self._open: set[int] = set()
         self._number = 0
         self._sweeper: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def reserve(self, ceilings: Sequence[tuple[str, int]], *, root: str, cost: int) -> Reservation:
         """Set units aside in every link of a chain.
@@ -195,9 +197,10 @@ class Ledger:
             Held: OpenBao did not answer; what is not given back counts as spent.
         """
         if self._sweeper is not None:
-            self._sweeper.cancel()
+            self._closing.set()  # not cancelled: what a write under way gives back would count as spent
             await asyncio.gather(self._sweeper, return_exceptions=True)
             self._sweeper = None
+            self._closing.clear()
         for account in list(self._accounts.values()):
             async with account.lock:
                 await self._give_back(account, [block for block in account.blocks.values() if block.free])
@@ -315,9 +318,11 @@ class Ledger:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """Give idle blocks back until none is left."""
+        """Give idle blocks back until none is left, or all are to go back."""
         while any(account.blocks for account in self._accounts.values()):
-            await asyncio.sleep(self._idle)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._idle)
+                return
             now = self._clock()
             for account in list(self._accounts.values()):
                 idle = [block for block in account.blocks.values() if now - block.used_at >= self._idle]

@@ -288,6 +288,19 @@ async def test_a_block_somebody_waits_for_is_not_swept_out_of_sight(records: Rec
     assert records.taken() == {ROOT: 2}
 
 
+async def test_closing_loses_nothing_that_a_sweep_is_giving_back(records: Records, clock: Clock) -> None:
+    ledger = Ledger(records, clock=clock, idle=0.01)
+    await ledger.reserve(chain(800), root=ROOT, cost=1)
+    clock.now += 10
+    records.gate = asyncio.Event()
+    await asyncio.sleep(0.03)  # the sweep is giving the block back
+    closing = asyncio.create_task(ledger.close())
+    await asyncio.sleep(0.001)
+    records.gate.set()
+    await closing
+    assert records.taken() == {ROOT: 1}
+
+
 async def test_a_bad_root_never_reaches_a_path(ledger: Ledger, records: Records) -> None:
     with pytest.raises(Refused):
         await ledger.reserve([("../x", 10)], root="../x", cost=1)
