@@ -1,6 +1,7 @@
 """A soak: a plan carried out on real servers and two workers, by people who try again when something is down.
 
-- What a person was told, and when, is kept: a stop counts from its acknowledgement until the call that lifts it.
+- What a person was told, and when, is kept: a stop counts from its acknowledgement until a call that lifts it begins;
+  one that was under way already may lift it as well.
 - An error that is none of Remit's own is a violation: people see Remit's words or nothing.
 """
 
@@ -10,19 +11,19 @@ import asyncio
 import collections
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
 
 from remit.client import Remit
-from remit.client.stopping import Stopped
 from remit.embedded.process import Command
-from remit.errors import Held, RemitError
+from remit.errors import Held, Refused, RemitError
 from remit.job import Job
 from remit.local import polling
 from tests.faults.ground import REPOSITORY, Ground
@@ -39,14 +40,30 @@ class Stop:
 
     Args:
         subject: A delegation's id or a principal, ``agent/…``. final: Whether it is a revocation.
-        acknowledged: Unix seconds; from then on nothing may be permitted under it.
+        asked: Unix seconds: when the call began.
+        acknowledged: When it returned; from then on nothing may be permitted under it.
         lifted: When the call that lifts it began; None: it was not lifted.
     """
 
     subject: str
     final: bool
+    asked: float
     acknowledged: float
     lifted: float | None = None
+
+
+@dataclass(slots=True)
+class Reinstatement:
+    """A call that reinstates: whom or what it is about, when it began, and when it returned, whatever it said."""
+
+    subject: str
+    asked: float
+    returned: float = math.inf
+
+    def lifts(self, stop: Stop) -> bool:
+        """Tell whether it undoes a stop, or may: of two calls that overlap either may come last."""
+        final = stop.final and "/" not in stop.subject
+        return self.subject == stop.subject and self.returned > stop.asked and not final
 
 
 @dataclass(slots=True)
@@ -70,7 +87,8 @@ class Soak:
     plan: Plan
     say: Callable[[str], None] = lambda line: None
     jobs: dict[int, Started] = field(default_factory=dict)
-    stops: list[Stop] = field(default_factory=list)
+    stated: list[Stop] = field(default_factory=list)
+    reinstated: list[Reinstatement] = field(default_factory=list)
     done: collections.Counter[str] = field(default_factory=collections.Counter)
     violations: list[str] = field(default_factory=list)
     people: dict[str, Remit] = field(default_factory=dict)
@@ -91,6 +109,14 @@ class Soak:
                     raise TimeoutError("no worker asks for work")
                 await asyncio.sleep(0.2)
             yield self
+
+    @property
+    def stops(self) -> list[Stop]:
+        """Return every stop, each with when it was lifted."""
+        return [
+            replace(stop, lifted=min((one.asked for one in self.reinstated if one.lifts(stop)), default=None))
+            for stop in self.stated
+        ]
 
     async def run(self) -> None:
         """Carry the plan out, and return when all that it says was done."""
@@ -167,16 +193,26 @@ class Soak:
         subject = await self._subject(act.target)
         if subject is None:
             return
-        began = time.time()
         if act.what == "reinstate":
+            await self._reinstate(person, subject)
+        else:
+            await self._stop(person, subject, final=act.what == "revoke")
+
+    async def _stop(self, person: Remit, subject: str, *, final: bool) -> None:
+        asked = time.time()
+        await (person.revoke if final else person.suspend)(subject, "soak")
+        self.stated.append(Stop(subject, final, asked, time.time()))
+
+    async def _reinstate(self, person: Remit, subject: str) -> None:
+        call = Reinstatement(subject, time.time())
+        self.reinstated.append(call)
+        try:
             await person.reinstate(subject, "soak")
-            for stop in self.stops:
-                if stop.subject == subject and stop.lifted is None and (not stop.final or "/" in subject):
-                    stop.lifted = began
-            return
-        stating: Callable[[str, str], Awaitable[Stopped]] = person.revoke if act.what == "revoke" else person.suspend
-        await stating(subject, "soak")
-        self.stops.append(Stop(subject, act.what == "revoke", time.time()))
+        except Refused:
+            self.reinstated.remove(call)  # nothing was stated
+            raise
+        finally:
+            call.returned = time.time()
 
     async def _subject(self, target: str) -> str | None:
         """Return what to state something about; None when it does not exist (yet)."""

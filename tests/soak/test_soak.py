@@ -15,7 +15,7 @@ from tests.faults.conftest import LOGIN_SECONDS
 from tests.soak import plan
 from tests.soak.checks import Effect, effects, judged
 from tests.soak.run import soaked
-from tests.soak.soak import Stop
+from tests.soak.soak import Reinstatement, Stop
 from tests.unit import documents
 
 
@@ -52,21 +52,32 @@ def found(permits: list[dict[str, Any]], happened: list[Effect], *stops: Stop) -
 
 @pytest.mark.parametrize("subject", [ROOT, LEAF, "user/alice", "agent/agent-0", "agent/agent-1"])
 def test_nothing_happens_under_a_stop_from_its_acknowledgement_until_it_is_lifted(subject: str) -> None:
-    stop = Stop(subject, final=False, acknowledged=100.0)
+    stop = Stop(subject, final=False, asked=99.5, acknowledged=100.0)
     effect = Effect(99.9, "d-1", "select 1")
     assert found([permit(99.0)], [effect], stop) == []
     assert len(found([permit(99.0)], [effect, replace(effect, at=100.1)], stop)) == 1
     assert len(found([permit(100.1)], [], stop)) == 1
     assert found([permit(101.0)], [replace(effect, at=101.1)], replace(stop, lifted=100.5)) == []
-    assert found([permit(101.0)], [], Stop("agent/agent-2", final=True, acknowledged=100.0)) == []
+    assert found([permit(101.0)], [], Stop("agent/agent-2", final=True, asked=99.5, acknowledged=100.0)) == []
 
 
 def test_what_went_through_a_revoked_principal_stays_dead_after_it_is_reinstated() -> None:
     dated = CHAIN.leaf.iat
-    revoked = Stop("agent/agent-0", final=True, acknowledged=dated + 10.0, lifted=dated + 20.0)
+    revoked = Stop("agent/agent-0", final=True, asked=dated, acknowledged=dated + 10.0, lifted=dated + 20.0)
     assert len(found([permit(dated + 30.0)], [], revoked)) == 1
     before = replace(revoked, acknowledged=dated - 20.0, lifted=dated - 10.0)
     assert found([permit(dated + 30.0)], [], before) == [], "it was delegated after the reinstatement"
+
+
+def test_of_two_calls_that_overlap_either_may_come_last() -> None:
+    stop = Stop(LEAF, final=False, asked=100.0, acknowledged=105.0)
+    assert Reinstatement(LEAF, asked=99.0, returned=100.5).lifts(stop)
+    assert Reinstatement(LEAF, asked=104.0, returned=107.0).lifts(stop)
+    assert Reinstatement(LEAF, asked=110.0).lifts(stop), "it came later"
+    assert not Reinstatement(LEAF, asked=98.0, returned=99.5).lifts(stop), "it was over before the stop was asked for"
+    assert not Reinstatement(ROOT, asked=104.0).lifts(stop)
+    assert not Reinstatement(LEAF, asked=110.0).lifts(replace(stop, final=True)), "a delegation's revocation is final"
+    assert Reinstatement("user/bob", asked=110.0).lifts(replace(stop, subject="user/bob", final=True))
 
 
 def test_an_effect_has_a_record_from_before_it() -> None:
