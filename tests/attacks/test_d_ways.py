@@ -516,6 +516,7 @@ async def test_30_a_tool_that_leaves_its_completion_to_others_has_failed(
     async with effects(stack, settings, parts) as seen:
         handle = await start(ways, task, "Calls", [["leave", {"dataset": "flights"}]])
         assert await code_of(handle) == "activity.async"
+        await parts.authority.settled()
     assert dead(HELD[0])
     with pytest.raises(RPCError):
         await stranger.get_async_activity_handle(task_token=TOKENS[0]).complete("from outside")
@@ -614,6 +615,7 @@ async def test_30_an_interceptor_of_others_gets_nothing_else_done(
         async with effects(stack, settings, parts) as seen:
             handle = await start(client, task, "CallsOnce", [BRIEF], task_queue=f"{how}-{where}")
             assert await code_of(handle) == code
+            await parts.authority.settled()
     assert (RAN, minted_users(stack, task), seen.leases) == ([], [], [])
     outcomes = {"policy.denied": ["refused"], "activity.undecided": ["permitted", "error"], "activity.ungoverned": []}
     assert [one["outcome"] for one in seen.records] == outcomes[code]
