@@ -82,10 +82,10 @@ async def test_a_workflows_own_patches_replay(
 ) -> None:
     keeper = Keeper()
     given: Any = {"flows": [flow], "plugin": {"mapping": mapping}, "queue": flow.__name__}
-    for _ in range(20):
+    for tries in range(20):
         async with bench(environment, keeper, flows=[Told], queue="elsewhere") as nobody:
             handle, _ = await Bench(nobody.client, keeper, flow.__name__).start(flow.__name__, READ)
-        history = await _asked(environment, keeper, handle, given)
+        history = await _asked(environment, keeper, handle, given, patience=0.1 * (1 + tries))
         if _split_after(history, "workflow_execution_started"):
             break
     else:
@@ -98,23 +98,27 @@ async def _split(environment: WorkflowEnvironment, mapping: Mapping | None) -> W
     """Return the history of a run whose task ended with the local activity: a query had come along with it."""
     given: Any = {"flows": [Told], "plugin": {"mapping": mapping}, "queue": f"split-{mapping is None}"}
     given["sticky_queue_schedule_to_start_timeout"] = SOON / 20
-    for _ in range(20):
+    for tries in range(20):
         async with bench(environment, Keeper(), **given) as here:
             handle, _ = await here.start("Told", READ)
             await here.until(handle, "running")
         await handle.signal("tell")
-        history = await _asked(environment, here.keeper, handle, given)
+        history = await _asked(environment, here.keeper, handle, given, patience=0.1 * (1 + tries))
         if _split_after(history, "workflow_execution_signaled"):
             return history
     raise AssertionError("no query came along with the task")
 
 
 async def _asked(
-    environment: WorkflowEnvironment, keeper: Keeper, handle: WorkflowHandle[Any, Any], given: Any
+    environment: WorkflowEnvironment, keeper: Keeper, handle: WorkflowHandle[Any, Any], given: Any, *, patience: float
 ) -> WorkflowHistory:
-    """Have a run asked something while no worker is there, then end on one; return its history."""
+    """Have a run asked something while no worker is there, then end on one; return its history.
+
+    Args:
+        patience: Seconds the question has to arrive.
+    """
     asked = asyncio.create_task(handle.query("remit.view"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(patience)
     async with bench(environment, keeper, **given):
         await handle.result()
         await asked
