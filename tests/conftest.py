@@ -6,8 +6,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from temporalio.worker import _workflow
 
 from remit.assembly import Parts, assemble
 from remit.embedded import Stack
@@ -19,6 +22,18 @@ from remit.settings import Settings
 os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "1"  # before it is imported: traces of the tests go nowhere
 # A shell that runs this in the background has it ignored, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# A machine that stalls for a moment breaks no rule: an example may take its time, and so may a workflow's turn.
+hypothesis.settings.register_profile("remit", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("remit")
+_made = _workflow._WorkflowWorker.__init__
+
+
+def _patient(self: Any, **given: Any) -> None:
+    _made(self, **given)
+    self._deadlock_timeout_seconds = 60
+
+
+_workflow._WorkflowWorker.__init__ = _patient  # type: ignore[method-assign]
 REPOSITORY = Path(__file__).parent.parent
 POLICIES = REPOSITORY / "policies"
 
