@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,10 +49,12 @@ async def serving(settings: Settings, *, service: str = "http://127.0.0.1:1") ->
             yield parts
 
 
-async def followed(person: Remit, stopped: Stopped) -> Stopped:
+async def followed(
+    person: Remit, stopped: Stopped, *, progress: Callable[[int, int], None] = lambda stopped, going: None
+) -> Stopped:
     """Follow a stop to its end, which on a loaded machine may come later than a command waits for."""
     for _ in range(6):
-        if (done := await person.follow(stopped)).complete:
+        if (done := await person.follow(stopped, progress=progress)).complete:
             break
     return done
 
@@ -62,7 +64,7 @@ async def submit(settings: Settings, job: Job, *, by: str = "alice") -> str:
         return (await remit.submit(job)).task
 
 
-async def until(settings: Settings, task: str, *states: str, seconds: float = 30) -> dict[str, Any]:
+async def until(settings: Settings, task: str, *states: str, seconds: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     async with Remit.open(settings, person="alice") as remit:
         while True:
@@ -107,7 +109,7 @@ def asked(stack: Stack, statement: str, *parameters: Any) -> list[tuple[Any, ...
         return admin.execute(statement, parameters).fetchall()
 
 
-async def running(stack: Stack, like: str, *, seconds: float = 20) -> str:
+async def running(stack: Stack, like: str, *, seconds: float = 60) -> str:
     """Return the user of such a query, once it runs."""
     deadline = time.monotonic() + seconds
     while not (found := queries(stack, like)):

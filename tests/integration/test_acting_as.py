@@ -397,10 +397,10 @@ async def test_a_link_is_bound_before_anything_was_done_under_it(parts: Parts, s
 
 async def test_one_that_was_stopped_is_not_followed_by_another(parts: Parts, settings: Settings) -> None:
     task = await delegate(settings)
-    made = await own(parts, task, run=task.run, seconds=2)
+    made = await own(parts, task, run=task.run, seconds=6)
     await state(settings, Task(made, (), task.id, task.run), Event.REVOKED)
-    assert await own(parts, task, run=task.run, seconds=2) == made
-    await asyncio.sleep(2.5)
+    assert await own(parts, task, run=task.run, seconds=6) == made
+    await asyncio.sleep(6.5)
     with pytest.raises(Refused) as refused:
         await own(parts, task, run=task.run, seconds=600)
     assert refused.value.code == "delegation.stopped"

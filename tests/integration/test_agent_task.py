@@ -125,7 +125,7 @@ async def test_a_denied_step_is_passed_over_where_the_job_says_so(settings: Sett
 async def test_a_revoked_query_dies_and_the_task_resumes_where_it_was(
     settings: Settings, stack: Stack, worker: Parts
 ) -> None:
-    slow = "select count(*) as n, 3 as marker from flights, pg_sleep(3)"
+    slow = "select count(*) as n, 3 as marker from flights, pg_sleep(8)"
     task = await submit(settings, job(f"[{asks('select 1 as one')}, {asks(slow)}]", on_revocation="{wait: 1h}"))
     first = await running(stack, "3 as marker")
     async with Remit.open(settings, person="alice") as alice:
@@ -148,7 +148,7 @@ async def test_a_revoked_query_dies_and_the_task_resumes_where_it_was(
 
 
 async def test_suspended_and_reinstated(settings: Settings, stack: Stack, worker: Parts) -> None:
-    slow = "select count(*) as n, 4 as marker from flights, pg_sleep(2)"
+    slow = "select count(*) as n, 4 as marker from flights, pg_sleep(6)"
     task = await submit(settings, job(f"[{asks(slow)}]"))
     await running(stack, "4 as marker")
     async with Remit.open(settings, person="alice") as alice:
@@ -205,7 +205,7 @@ async def test_an_unknown_tool_ends_the_task_before_anything_runs(settings: Sett
 
 
 async def test_no_secret_is_in_the_history(settings: Settings, stack: Stack, worker: Parts) -> None:
-    task = await submit(settings, job(f"[{asks('select current_user as me, 6 as marker from pg_sleep(1)')}]"))
+    task = await submit(settings, job(f"[{asks('select current_user as me, 6 as marker from pg_sleep(4)')}]"))
     user = await running(stack, "6 as marker")
     shown = await until(settings, task, "completed")
     assert shown["result"]["output"]["rows"][0]["me"] == user

@@ -98,7 +98,7 @@ def service(stack: Stack) -> Iterator[Service]:
     with log.open("wb") as out:
         worker = subprocess.Popen(
             [sys.executable, str(REPOSITORY / "worker.py")],
-            env={**os.environ, "REMIT_HOME": str(stack.home), "REMIT_TASK_QUEUE": queue},
+            env={**os.environ, "REMIT_HOME": str(stack.home), "REMIT_TASK_QUEUE": queue, "REMIT_WATCH_SECONDS": "60"},
             stdout=out,
             stderr=out,
         )

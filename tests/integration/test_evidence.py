@@ -50,7 +50,7 @@ pytestmark = [
 STEPS = """[{tool: sql.query, input: {dataset: flights, sql: "select 1"}},
   {tool: http.request, input: {service: status-page, path: /now}},
   {tool: report.publish, input: {table: evidence, sql: "select 1 as n"}},
-  {tool: report.publish, input: {table: evidence, sql: "select pg_sleep(3)::text as evidence"}}]"""
+  {tool: report.publish, input: {table: evidence, sql: "select pg_sleep(8)::text as evidence"}}]"""
 SCOPE = (
     '{actions: [read, "report:publish", "http:request"], spaces: [flights], budget: 50, expires_in: 1h, max_depth: 2}'
 )
@@ -121,7 +121,7 @@ async def told(stack: Stack, settings: Settings, page: str, tmp_path_factory: py
         task = await submit(settings, wanted)
         await decided(settings, task)
         await decided(settings, task)
-        await running(stack, "%pg_sleep(3)%")
+        await running(stack, "%pg_sleep(8)%")
         async with Remit.open(settings, person="alice") as alice:
             await alice.revoke(task, "look first")
             await until(settings, task, "suspended")
@@ -146,16 +146,14 @@ async def told(stack: Stack, settings: Settings, page: str, tmp_path_factory: py
 
 async def decided(settings: Settings, task: str) -> None:
     """Have bob approve what the task waits for."""
-    await until(settings, task, "waiting-approval")
+    asked = (await until(settings, task, "waiting-approval"))["waiting"]["request"]
     async with Remit.open(settings, person="bob") as bob:
-        await bob.approve(task)
-    deadline = time.monotonic() + 30
-    while True:
-        async with Remit.open(settings, person="alice") as alice:
-            if (await alice.show(task))["state"] != "waiting-approval":
-                return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+        await bob.approve(task, asked)
+    deadline = time.monotonic() + 60
+    async with Remit.open(settings, person="alice") as alice:
+        while ((await alice.show(task))["waiting"] or {}).get("request") == asked:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 def records(export: dict[str, Any]) -> list[dict[str, Any]]:

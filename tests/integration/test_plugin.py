@@ -32,7 +32,7 @@ from .acting import Task, delegate, minted_users, state
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
 QUERY = ["sql.query", {"dataset": "flights", "sql": "select count(*) as n from flights"}]
-NAP = ["nap", {"dataset": "flights", "seconds": 30}]
+NAP = ["nap", {"dataset": "flights", "seconds": 120}]
 QUEUE = "agents"
 NAPS: list[str] = []
 
@@ -185,7 +185,7 @@ async def test_one_revocation_stops_many(client: Client, settings: Settings) -> 
     await state(settings, task, Event.REVOKED)
     await handle.signal("remit.notice")
     assert await code_of(handle) == "chain.revoked"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert [await one.result() for one in live] == [["rested"]] * 3, "the others are left alone"
     assert NAPS.count("ended") == 3
 
@@ -198,7 +198,7 @@ async def test_the_watch_alone_stops_a_tool(client: Client, settings: Settings) 
     await state(settings, "user/alice", Event.SUSPENDED, by="carol")
     try:
         while (await handle.query("remit.view"))["state"] != "suspended":
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60
             await asyncio.sleep(0.05)
         assert outcomes(settings, task.id)[-1][0] in ("stopped", "cancelled")
     finally:

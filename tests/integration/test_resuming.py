@@ -222,7 +222,7 @@ async def test_another_worker_goes_on_at_the_same_step(settings: Settings) -> No
     """Attack 35, with nothing cached anywhere."""
     task, queue = await delegate(settings), f"another-{uuid.uuid4()}"
     async with worker(settings, queue) as client:
-        handle = await start(client, task, "Calls", [READ, ["deed.read", {"seconds": 3}], READ], queue=queue)
+        handle = await start(client, task, "Calls", [READ, ["deed.read", {"seconds": 8}], READ], queue=queue)
         await happened("read began", 2)
         await state(settings, task, Event.SUSPENDED, by="carol")
         await handle.signal("remit.notice")

@@ -103,7 +103,7 @@ async def test_a_revocation_ends_with_a_record(settings: Settings, stack: Stack,
     async with Remit.open(settings, person="alice") as alice:
         done = await alice.revoke(tasks[0], "leak")
         assert queries(stack, "1 as cascaded") == []
-        done = await alice.follow(done, progress=lambda stopped, going: seen.append((stopped, going)))
+        done = await followed(alice, done, progress=lambda stopped, going: seen.append((stopped, going)))
     assert (done.complete, done.tasks, done.leases, done.pending) == (True, 1, 1, ())
     assert done.ms is not None
     record = await record_of(settings, done.statements[0])
@@ -283,7 +283,7 @@ async def test_an_employee_leaves_and_comes_back(settings: Settings, stack: Stac
 async def test_a_suspended_agent_goes_on_where_it_was(
     settings: Settings, stack: Stack, worker: Parts, carol: Remit
 ) -> None:
-    task = await submit(settings, job(f"[{asks('select 8 as cascaded, pg_sleep(2)')}]"))
+    task = await submit(settings, job(f"[{asks('select 8 as cascaded, pg_sleep(6)')}]"))
     await running(stack, "8 as cascaded")
     try:
         await followed(carol, await carol.suspend(AGENT, "look into it"))

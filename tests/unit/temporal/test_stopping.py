@@ -48,13 +48,13 @@ async def resume(handle: WorkflowHandle[Any, Any], reference: Reference) -> dict
 
 @pytest.mark.parametrize("tool", ["data.slow", "data.thread"])
 async def test_a_revoked_task_halts_in_the_middle_of_its_tool(here: Bench, tool: str) -> None:
-    handle, reference = await here.start("Calls", [READ, [tool, {"dataset": "flights", "n": 20}], READ])
+    handle, reference = await here.start("Calls", [READ, [tool, {"dataset": "flights", "n": 60}], READ])
     await ran(f"{tool} started")
     here.keeper.revoke(reference)
     began = time.monotonic()
     await handle.signal("remit.notice")
     assert await code_of(handle) == "chain.revoked"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     view = await here.view(handle)
     assert (view["state"], view["error"]["code"]) == ("halted", "chain.revoked")
     assert [name for name, _ in RAN] == ["data.read", f"{tool} started"]
@@ -64,20 +64,20 @@ async def test_a_revoked_task_halts_in_the_middle_of_its_tool(here: Bench, tool:
 
 @pytest.mark.parametrize("tool", ["data.slow", "data.thread"])
 async def test_the_watch_stops_a_tool_that_nobody_told(here: Bench, tool: str) -> None:
-    handle, reference = await here.start("CallsOnce", [[tool, {"dataset": "flights", "n": 20}]])
+    handle, reference = await here.start("CallsOnce", [[tool, {"dataset": "flights", "n": 60}]])
     await ran(f"{tool} started")
     here.keeper.revoke(reference)
     began = time.monotonic()
     assert await code_of(handle) == "chain.revoked"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert here.keeper.released[-1][1:] == ("stopped", "chain.revoked")
 
 
 async def test_a_forged_notice_changes_nothing(here: Bench) -> None:
-    handle, _ = await here.start("Calls", [SHORT])
+    handle, _ = await here.start("Calls", [["data.slow", {"dataset": "flights", "n": 5}]])
     await ran("data.slow started")
     await asyncio.gather(*(handle.signal("remit.notice", {"status": "revoked"}) for _ in range(50)))
-    assert await handle.result() == [{"n": 1}]
+    assert await handle.result() == [{"n": 5}]
     assert len(here.keeper.granted) == 1
     assert here.keeper.looks < 52
 
@@ -193,11 +193,10 @@ async def test_what_is_too_late_to_begin_waits_for_a_fresh_delegation(here: Benc
     handle, reference = await here.start("Calls", [READ])
 
     async def tried_again() -> bool:
-        return len(here.keeper.refused) >= 2
+        view = await here.view(handle)
+        return len(here.keeper.refused) >= 2 and (view["state"], view["steps"][0]["state"]) == ("running", "stopped")
 
     await eventually(tried_again)
-    view = await here.view(handle)
-    assert (view["state"], view["steps"][0]["state"]) == ("running", "stopped")
     here.keeper.status[reference.delegation] = Status.EXPIRED
     assert (await here.until(handle, "suspended"))["stopped"]["waits_for"] == "a fresh delegation"
     here.keeper.scripts.clear()
@@ -325,17 +324,17 @@ async def test_approvals_of_the_old_delegation_are_void(here: Bench) -> None:
     [("TRY_CANCEL", "CancelledError"), ("WAIT_CANCELLATION_COMPLETED", "CancelledError"), ("ABANDON", "asyncio")],
 )
 async def test_a_workflow_may_cancel_its_own_calls(here: Bench, kind: str, outcome: str, at_once: bool) -> None:
-    handle, _ = await here.start("GivesUp", ["data.slow", {"dataset": "flights", "n": 2}, at_once, kind])
+    handle, _ = await here.start("GivesUp", ["data.slow", {"dataset": "flights", "n": 60}, at_once, kind])
     began = time.monotonic()
     expected = "asyncio" if at_once else outcome
     assert await handle.result() == expected
-    assert time.monotonic() - began < 1.9
+    assert time.monotonic() - began < 30
 
     async def released() -> bool:
         return here.keeper.open == 0
 
     await eventually(released)
-    assert ("data.slow", 2) not in RAN
+    assert ("data.slow", 60) not in RAN
 
 
 async def test_code_that_fails_after_its_task_halted_is_no_error_of_its_own(
