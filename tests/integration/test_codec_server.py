@@ -74,12 +74,12 @@ async def sealed(settings: Settings, person: str = "alice") -> dict[str, Any]:
         await connection.close()
 
 
-async def shown(stack: Stack, task: str, endpoint: str) -> tuple[int, str]:
+async def shown(stack: Stack, task: str, endpoint: str, *, seconds: int = 60) -> tuple[int, str]:
     """Ask the real command for a history, decoded by this server, and read the base64 it prints payloads in."""
     process = await asyncio.create_subprocess_exec(
         str(program("temporal")),
         *("workflow", "show", "-w", task, "-o", "json", "--address", stack.temporal.address),
-        *("--codec-endpoint", endpoint, "--command-timeout", "4s"),
+        *("--codec-endpoint", endpoint, "--command-timeout", f"{seconds}s"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -100,7 +100,7 @@ async def test_temporals_own_command_shows_a_reader_the_history(stack: Stack, se
         status, text = await shown(stack, task, endpoint + "/{namespace}")
         assert (status, CANARY in text) == (0, True), text
     async with serves(secret, "carol") as endpoint:
-        status, text = await shown(stack, task, endpoint)
+        status, text = await shown(stack, task, endpoint, seconds=4)
         assert status != 0
         assert CANARY not in text  # the command asks again until its time is up
 
