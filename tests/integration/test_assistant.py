@@ -231,8 +231,12 @@ class TestTasks:
         assert await submitting.code("explain_task", task=started["task"], step=9) == "step.unknown"
         (tree,) = (await submitting.call("list_delegations", task=started["task"]))["delegations"]
         assert tree["delegation"] == started["delegation"]
-        listed = await submitting.call("list_tasks", state="completed", most=100)
-        assert started["task"] in [one["task"] for one in listed["tasks"]]
+        deadline = time.monotonic() + 60  # Temporal's list may lag behind
+        while started["task"] not in [
+            one["task"] for one in (await submitting.call("list_tasks", state="completed", most=100))["tasks"]
+        ]:
+            assert time.monotonic() < deadline, "Temporal never listed it"
+            await asyncio.sleep(0.1)
 
     async def test_a_submission_is_checked_as_the_persons_own(self, submitting: Assistant) -> None:
         before = await delegations(submitting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,7 @@ from remit.settings import Settings
 from remit.vault import Vault
 from remit.vault.datakeys import LIFE_SECONDS, MOST_USES, DataKeys
 
-from .service import asks, followed, job, running, serving, submit, until
+from .service import asks, followed, job, queries, running, serving, submit, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
@@ -115,11 +116,13 @@ async def test_an_outage_holds_a_running_task_and_fails_nothing(
 
     monkeypatch.setattr(DataKeys, "_patiently", meddled)
     async with serving(secret):
-        task = await submit(secret, job(f"[{asks('select pg_sleep(2), 4711 as n')}, {asks('select 1 as n')}]"))
+        task = await submit(secret, job(f"[{asks('select pg_sleep(4), 4711 as n')}, {asks('select 1 as n')}]"))
         await running(stack, "4711")
         monkeypatch.setattr("remit.vault.datakeys.LIFE_SECONDS", 0.0)  # no key may encrypt any more
         down.set()
-        await asyncio.sleep(6)
+        while queries(stack, "4711"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3)
         monkeypatch.setattr("remit.vault.datakeys.LIFE_SECONDS", 3600.0)
         down.clear()
         shown = await until(secret, task, "completed", seconds=60)
@@ -136,7 +139,11 @@ async def test_who_may_not_read_can_still_stop_and_is_told_why_nothing_is_shown(
             with pytest.raises(Refused) as refused:
                 await carol.show(task)
             assert refused.value.code == "codec.forbidden"
-            assert [one["state"] for one in await carol.tasks(query=f"WorkflowId = '{task}'")] == ["running"]
+            deadline = time.monotonic() + 60
+            while not (listed := await carol.tasks(query=f"WorkflowId = '{task}'")):
+                assert time.monotonic() < deadline, "Temporal never listed it"
+                await asyncio.sleep(0.1)
+            assert [one["state"] for one in listed] == ["running"]
             stopped = await followed(carol, await carol.revoke(task, "a test"))
             assert (stopped.pending, stopped.tasks, stopped.complete) == ((), 1, True)
         assert (await until(secret, task, "halted"))["state"] == "halted"
