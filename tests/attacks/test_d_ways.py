@@ -742,13 +742,13 @@ async def test_30_a_thread_that_is_left_behind_has_a_dead_credential(
     handle = await start(ways, task, "Calls", [["block", {"dataset": "flights", "n": 8}]])
     await eventually(lambda: HELD)
     await state(settings, task, Event.REVOKED)
-    await eventually(lambda: dead(HELD[0]), seconds=5)
+    await eventually(lambda: dead(HELD[0]), seconds=7)
     assert await code_of(handle) == "chain.revoked"
 
 
 async def test_30_a_heartbeat_tells_no_secret(ways: Client, stranger: Client, settings: Settings) -> None:
     task = await delegate(settings)
-    handle = await start(ways, task, "Calls", [["tell", {"dataset": "flights", "n": 3}]])
+    handle = await start(ways, task, "Calls", [["tell", {"dataset": "flights", "n": 30}]])
     await eventually(lambda: HELD)
 
     async def beaten() -> Any:

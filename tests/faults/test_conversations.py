@@ -24,7 +24,7 @@ from tests.faults.invariants import nothing_left
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot find activity to cancel")]
 
 MARKER = "'mid-conversation'"
-STATEMENTS = ("select 1 as n", f"select 2 as n, {MARKER} as marker from pg_sleep(4)")
+STATEMENTS = ("select 1 as n", f"select 2 as n, {MARKER} as marker from pg_sleep(8)")
 RUNNING = (
     "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND position(%s in query) > 0 AND pid <> pg_backend_pid()"
 )

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:Cannot fin
 
 MIDDLE = "mid-tool.flights.count"
 STEPS = [COUNT, noting("after")]
-PATIENCE = 1.0
+PATIENCE = 2.5
 """Seconds this worker waits for an answer of OpenBao; it is ten elsewhere."""
 
 

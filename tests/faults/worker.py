@@ -42,7 +42,7 @@ from workflows.revocation import Revocation
 
 COUNT = "flights.count"
 NOTE = "flights.note"
-HEARTBEAT = timedelta(seconds=3)
+HEARTBEAT = timedelta(seconds=6)
 POINTS = Points(Path(os.environ.get("FAULT_POINTS", ".")))
 _TOOL: ContextVar[str] = ContextVar("tool", default="")
 

@@ -30,7 +30,7 @@ from tests.frameworks.openai_workflows import WORKFLOWS
 COUNT = Call("query_flights", {"dataset": "flights", "sql": "select count(*) as n from flights"})
 PAYROLL = Call("query_flights", {"dataset": "payroll", "sql": "select * from hr.payroll"})
 ALL = "[{'n': 336776}]"
-NAP = Call("query_flights", {"dataset": "flights", "sql": "select pg_sleep(8)::text as slept"})
+NAP = Call("query_flights", {"dataset": "flights", "sql": "select pg_sleep(12)::text as slept"})
 SERVER = """
 [servers.{0}.tools.query_flights]
 action = "dataset:query"

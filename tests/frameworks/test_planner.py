@@ -256,7 +256,7 @@ async def test_a_proposed_step_waits_for_a_person(settings: Settings) -> None:
 
 async def test_a_conversation_outlives_its_worker_and_a_revocation(settings: Settings, stack: Stack) -> None:
     heard: list[int] = []
-    slow = "select 'planned' as what from pg_sleep(5)"
+    slow = "select 'planned' as what from pg_sleep(10)"
     speaks = script([query("select 1 as n")], [query(slow)], [query("select 3 as n")])
 
     def speak(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:

@@ -112,7 +112,7 @@ async def way(request: pytest.FixtureRequest, settings: Settings) -> AsyncIterat
     async with assemble(settings) as parts:
         watch = 0.5 if request.param == "watch" else 3600.0
         plugin = RemitPlugin(
-            authority=parts.authority, presenter=parts.presenter, watch=watch, heartbeat=timedelta(seconds=3)
+            authority=parts.authority, presenter=parts.presenter, watch=watch, heartbeat=timedelta(seconds=9)
         )
         queue = f"stopping-{request.param}".replace(" ", "-")
         with ThreadPoolExecutor(8) as threads:
