@@ -27,17 +27,21 @@ FINAL = ("completed", "failed", "halted", "rejected")
 
 
 @asynccontextmanager
-async def serving(settings: Settings, *, service: str = "http://127.0.0.1:1") -> AsyncIterator[Parts]:
+async def serving(
+    settings: Settings, *, service: str = "http://127.0.0.1:1", watch: float = 1.0
+) -> AsyncIterator[Parts]:
     """Run a worker of the service, as `worker.py` does.
 
     Args:
         service: Address of the catalogue's status page.
+        watch: Seconds between looks at the chain of a running attempt.
     """
     async with assemble(settings) as parts:
         plugin = RemitPlugin(
             authority=parts.authority,
             presenter=parts.presenter,
             ungoverned=[plan.NEXT, cascade.WORKFLOW, *cascade.ACTIVITIES],
+            watch=watch,
         )
         tools = [sql.query, publish.publish, http.requests({"status-page": service})]
         async with Worker(

@@ -78,7 +78,7 @@ async def test_a_job_is_delegated_approved_and_done(settings: Settings, stack: S
     task = await submit(settings, Job.load(JOBS / "delay-review.yaml"))
     await until(settings, task, "running", "waiting-approval", "completed")
     async with Remit.open(settings, person="bob") as bob:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (waiting := [one for one in await bob.approvals() if one.task.startswith(task)]):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)

@@ -59,6 +59,7 @@ class Service:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             for name, value in named.items():
                 patch.setenv(name, value)
+            patch.setattr("remit.client.stopping.FOLLOW_SECONDS", 60.0)
             terminal.reset()
             with ThreadPoolExecutor(1) as threads:
                 status = threads.submit(run, argv).result(SECONDS)

@@ -259,11 +259,11 @@ async def test_a_credential_lives_as_long_as_its_profile_lets_it(
 ) -> None:
     """Beyond that its step is refused for good: tried again it would only run as long again."""
     task = await delegate(settings)
-    short = parts.catalogue.credentials["flights-ro"].model_copy(update={"ttl": 6})
+    short = parts.catalogue.credentials["flights-ro"].model_copy(update={"ttl": 60})
     monkeypatch.setattr(parts.authority, "_profile", lambda name: short)
     grant = await authorize(parts, task.attempt(credential="flights-ro"))
     await parts.authority.watch(grant)
-    await asyncio.sleep(6.1)
+    monkeypatch.setattr(parts.authority._running, "_clock", lambda: time.time() + 61)
     with pytest.raises(Refused) as caught:
         await parts.authority.watch(grant)
     assert caught.value.code == "credential.ttl"

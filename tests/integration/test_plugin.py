@@ -82,7 +82,7 @@ async def code_of(handle: WorkflowHandle[Any, Any]) -> str | None:
 
 
 async def napping(count: int = 1) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while NAPS.count("began") < count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -201,6 +201,7 @@ async def test_the_watch_alone_stops_a_tool(client: Client, settings: Settings) 
             assert time.monotonic() - began < 60
             await asyncio.sleep(0.05)
         assert outcomes(settings, task.id)[-1][0] in ("stopped", "cancelled")
+        assert NAPS.count("ended") == 0, "it was stopped, and did not end by itself"
     finally:
         await state(settings, "user/alice", Event.REINSTATED, by="carol")
     await handle.signal("remit.notice")

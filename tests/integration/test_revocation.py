@@ -37,7 +37,7 @@ SLOW = '{tool: report.publish, input: {table: slow, sql: "select 6 as cascaded, 
 
 @pytest.fixture(scope="module")
 async def worker(settings: Settings) -> AsyncIterator[Parts]:
-    async with serving(settings) as parts:
+    async with serving(settings, watch=60) as parts:  # whoever stops a task destroys its credential, not its watch
         yield parts
 
 
@@ -82,7 +82,7 @@ async def chain_of(settings: Settings, task: str) -> str:
 
 async def approved(settings: Settings, task: str) -> None:
     """Have the steward approve what waits under a task."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     async with Remit.open(settings, person="bob") as bob:
         while not (found := [one for one in await bob.approvals() if one.task.startswith(task)]):
             assert time.monotonic() < deadline
@@ -330,7 +330,7 @@ async def test_a_held_registry_says_so_and_nothing_is_lost(settings: Settings, m
 
 
 async def until_as(settings: Settings, person: str, task: str, state: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     async with Remit.open(settings, person=person) as remit:
         while (await remit.show(task))["state"] != state:
             assert time.monotonic() < deadline
