@@ -178,13 +178,14 @@ async def submitted(settings: Settings, *steps: dict[str, Any]) -> str:
     return await service.submit(settings, Job.parse(job(*steps)))
 
 
-async def delegations(assistant: Assistant) -> set[str]:
-    """Return the ids of all delegations there are, whatever became of each meanwhile."""
+async def delegations(settings: Settings) -> set[str]:
+    """Return the ids of all delegations there are, as their owners see them: an assistant's answer is bounded."""
 
     def ids(listed: list[dict[str, Any]]) -> set[str]:
         return {one["delegation"] for one in listed}.union(*(ids(one["children"]) for one in listed))
 
-    return ids((await assistant.call("list_delegations"))["delegations"])
+    async with Remit.open(settings, person="alice") as alice:
+        return ids(await alice.delegations())
 
 
 class TestTools:
@@ -210,10 +211,10 @@ class TestTools:
         assert submit.annotations
         assert (submit.annotations.read_only_hint, submit.annotations.destructive_hint) == (False, True)
 
-    async def test_without_it_nothing_is_submitted(self, looking: Assistant) -> None:
-        before = await delegations(looking)
+    async def test_without_it_nothing_is_submitted(self, serving: Settings, looking: Assistant) -> None:
+        before = await delegations(serving)
         assert await looking.code("submit_job", job=job(query("select 1 as one"))) == "mcp.not-offered"
-        assert await delegations(looking) == before
+        assert await delegations(serving) == before
 
 
 class TestTasks:
@@ -238,8 +239,8 @@ class TestTasks:
             assert time.monotonic() < deadline, "Temporal never listed it"
             await asyncio.sleep(0.1)
 
-    async def test_a_submission_is_checked_as_the_persons_own(self, submitting: Assistant) -> None:
-        before = await delegations(submitting)
+    async def test_a_submission_is_checked_as_the_persons_own(self, serving: Settings, submitting: Assistant) -> None:
+        before = await delegations(serving)
         step = query("select 1 as one")
         assert await submitting.code("submit_job", job="steps: [") == "job.invalid"
         assert await submitting.code("submit_job", job=job(step, agent="nobody")) == "catalogue.unknown"
@@ -247,7 +248,7 @@ class TestTasks:
         assert await submitting.code("submit_job", job=job(step, delegation=more)) == "delegation.action"
         assert await submitting.code("submit_job", job=step) == "mcp.arguments"
         assert await submitting.code("submit_job", job="a", extra="b") == "mcp.arguments"
-        assert await delegations(submitting) == before
+        assert await delegations(serving) == before
 
     async def test_watching_waits_for_a_change_and_is_bounded(
         self, serving: Settings, stack: Stack, looking: Assistant

@@ -59,6 +59,15 @@ class TestAnswer:
         assert room(said) < 4 * answers.LARGEST
         assert "cut here" in json.dumps(said)
 
+    @pytest.mark.parametrize("room", range(answers.LARGEST - 60, answers.LARGEST + 10))
+    def test_no_name_is_cut_for_want_of_room(self, room: int) -> None:
+        said = answer({"delegations": [{"delegation": "x" * 3000}] * 100, "after": 1})
+        assert said.keys() == {"note", "delegations", "cut"}
+        assert all(one.keys() == {"delegation"} for one in said["delegations"][:-1])
+        filled = answer({"a": ["x" * 3000] * (room // 3002) + ["x" * (room % 3002)], "after": {"inner": 1}})
+        assert filled.keys() <= {"note", "a", "after", "cut"}
+        assert filled.get("after", {}).keys() <= {"inner", "cut"}
+
     def test_depth_is_bounded(self) -> None:
         deep: Any = 1
         for _ in range(500):
