@@ -387,7 +387,7 @@ async def test_29_a_policy_changed_meanwhile_changes_the_next_attempt_and_no_com
     task = await delegate(settings, agent="flight-analyst", actions=("read",))
     short = ["note.read", {"text": "one"}]
     async with worker(settings, "changed") as (client, parts):
-        handle = await start(client, task, "Pausing", [short, short], queue="changed")
+        handle = await start(client, task, "Pausing", [short, 4, short], queue="changed")
         await happens(lambda: GOT)
         before = parts.policy.digest
     async with worker(stricter, "changed") as (client, parts):

@@ -208,7 +208,7 @@ async def test_an_expiry_takes_the_credential_as_well(
 ) -> None:
     """Nobody revokes: whoever watches a tool destroys its credential, though it goes on, and its step waits."""
     monkeypatch.setattr(_watch, "_GRACE", 600.0)
-    task, mark = await delegate(settings, seconds=8), uuid.uuid4().hex
+    task, mark = await delegate(settings, seconds=12), uuid.uuid4().hex
     with delegated(task.reference):
         handle = await way.client.start_workflow(
             "Calls", [["work.deaf", {"mark": mark, "seconds": 600}]], id=task.id, task_queue=way.queue

@@ -28,13 +28,16 @@ class Calls:
 
 @workflow.defn
 class Pausing:
-    """Makes its calls a second apart."""
+    """Makes its calls a second apart; a number among them is a longer pause, in seconds."""
 
     @workflow.run
-    async def run(self, calls: list[list[Any]]) -> list[Any]:
+    async def run(self, calls: list[Any]) -> list[Any]:
         found = []
-        for tool, argument in calls:
-            found.append(await workflow.execute_activity(tool, argument, start_to_close_timeout=SOON))
+        for call in calls:
+            if isinstance(call, int):
+                await workflow.sleep(call)
+                continue
+            found.append(await workflow.execute_activity(call[0], call[1], start_to_close_timeout=SOON))
             await workflow.sleep(1)
         return found
 

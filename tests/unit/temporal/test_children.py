@@ -137,7 +137,7 @@ async def test_a_parent_that_waits_outlives_a_child_that_halted(here: Bench) -> 
 
 async def test_a_parent_and_its_child_stop_waiting_together(here: Bench) -> None:
     """The child's time is over first, for it heard first."""
-    handle, reference = await here.start("Delegator", [["flights"], [SLOW]], on_revocation=timedelta(seconds=3))
+    handle, reference = await here.start("Delegator", [["flights"], [SLOW]], on_revocation=timedelta(seconds=6))
     await ran("data.slow started")
     here.keeper.revoke(reference)
     child = child_of(here, handle)

@@ -86,7 +86,7 @@ async def test_a_rejection_beats_an_approval_that_races_it(
 
 
 async def test_nobody_decides_in_time(here: Bench) -> None:
-    handle, _ = await waits(here, script="needs-approval:1:1")
+    handle, _ = await waits(here, script="needs-approval:1:4")
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
     assert isinstance(failed.value.cause, ApplicationError)

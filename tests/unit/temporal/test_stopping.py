@@ -125,7 +125,7 @@ async def test_a_fresh_delegation_must_fit(here: Bench) -> None:
 
 async def test_waiting_ends_in_time(server: WorkflowEnvironment, keeper: Keeper) -> None:
     async with bench(server, keeper) as here:
-        handle, reference = await here.start("Calls", [SLOW], on_revocation=timedelta(seconds=1))
+        handle, reference = await here.start("Calls", [SLOW], on_revocation=timedelta(seconds=4))
         await ran("data.slow started")
         keeper.revoke(reference)
         await handle.signal("remit.notice")
@@ -148,7 +148,7 @@ async def test_a_suspended_task_waits_and_goes_on_when_reinstated(here: Bench, o
 
 
 async def test_a_revocation_between_steps_is_found_without_being_told(here: Bench) -> None:
-    handle, reference = await here.start("Pausing", [READ, READ], on_revocation=DAY)
+    handle, reference = await here.start("Pausing", [READ, 4, READ], on_revocation=DAY)
     await ran("data.read")
     here.keeper.revoke(reference)
     await here.until(handle, "suspended")

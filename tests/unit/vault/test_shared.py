@@ -109,7 +109,7 @@ def test_another_event_loop_begins_afresh() -> None:
         await asyncio.sleep(0.002)
 
     asyncio.run(abandoned())
-    assert asyncio.run(asyncio.wait_for(shared(), 1)) == 2
+    assert asyncio.run(asyncio.wait_for(shared(), 60)) == 2
 
 
 async def test_it_ends_with_its_loop() -> None:
