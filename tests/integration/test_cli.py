@@ -339,11 +339,13 @@ def test_a_revocation_is_final(service, job):
 
 
 def test_a_task_that_cannot_start_leaves_no_live_delegation(service, job):
-    before = service.process("delegations", "--json").document()["delegations"]
+    before = {node["delegation"] for node in service.process("delegations", "--json").document()["delegations"]}
     # a namespace without Remit's search attributes
     ended = service.process("submit", job(query("select 1")), TEMPORAL_NAMESPACE="temporal-system")
     assert ended.status != 0
-    fresh = [node for node in service.process("delegations", "--json").document()["delegations"] if node not in before]
+    listed = service.process("delegations", "--json").document()["delegations"]
+    fresh = [node for node in listed if node["delegation"] not in before]
+    assert fresh, "it was handed over"
     assert all(node["status"] == "revoked" for node in fresh)
 
 
