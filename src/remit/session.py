@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from remit import private
 from remit.confined import Confined
 from remit.errors import Refused, Usage
 from remit.principals import PRINCIPAL_NAME
@@ -78,9 +78,9 @@ class Sessions:
         name = checked(session.person)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        _replace(self._folder / f"{name}.json", json.dumps(session.document()) + "\n")
+        private.replace(self._folder / f"{name}.json", json.dumps(session.document()) + "\n")
         if last:
-            _replace(self._folder / _LAST, name + "\n")
+            private.replace(self._folder / _LAST, name + "\n")
 
     def find(self, person: str, *, address: str, now: float) -> Session | None:
         """Return this person's session for this OpenBao, if it still lasts."""
@@ -144,8 +144,7 @@ class Secrets:
     def keep(self, name: str, value: bytes) -> None:
         """Keep a secret somebody else made."""
         file = self._home / name
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(file, value.decode())
+        private.replace(file, value)
 
 
 def checked(person: str) -> str:
@@ -186,14 +185,3 @@ def _session(document: object) -> Session | None:
         }:
             return Session(person, address, token, accessor, entity, float(expires_at))
     return None
-
-
-def _replace(file: Path, content: str) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(descriptor)
-    beside.replace(file)

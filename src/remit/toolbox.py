@@ -7,19 +7,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from remit import private
 
 _FILE = "tools.json"
 
 
 def announce(home: Path, names: Iterable[str]) -> None:
     """Write the names of the tools a worker runs, replacing those of the one before."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = home / f".{_FILE}.{os.getpid()}"
-    beside.write_text(json.dumps(sorted(names)), encoding="utf-8")
-    beside.replace(home / _FILE)
+    private.replace(home / _FILE, json.dumps(sorted(names)))
 
 
 def announced(home: Path) -> frozenset[str] | None:

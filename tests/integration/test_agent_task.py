@@ -196,6 +196,7 @@ async def test_what_the_database_refuses_ends_the_step(
 
 
 async def test_an_unknown_tool_ends_the_task_before_anything_runs(settings: Settings, worker: Parts) -> None:
+    (settings.home / "tools.json").unlink(missing_ok=True)  # whoever submits does not know which tools there are
     task = await submit(settings, job("[{tool: sql.qery, input: {}}]"))
     shown = await until(settings, task, "failed")
     assert shown["error"]["code"] == "tool.unknown"

@@ -96,6 +96,7 @@ def service(stack: Stack) -> Iterator[Service]:
     queue = f"cli-{uuid.uuid4().hex[:8]}"
     began = time.time()
     log = stack.home / "logs" / "cli-worker.log"
+    log.touch(mode=0o600)  # the folder is searched for what others may read
     with log.open("wb") as out:
         worker = subprocess.Popen(
             [sys.executable, str(REPOSITORY / "worker.py")],

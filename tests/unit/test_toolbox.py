@@ -8,7 +8,8 @@ def test_the_tools_of_the_last_worker(tmp_path):
     assert announced(home) == {"a", "b"}
     announce(home, ["c"])
     assert announced(home) == {"c"}
-    assert [file.name for file in home.iterdir()] == ["tools.json"]
+    (file,) = home.iterdir()
+    assert (file.name, file.stat().st_mode & 0o777, home.stat().st_mode & 0o777) == ("tools.json", 0o600, 0o700)
 
 
 def test_a_damaged_file_says_nothing(tmp_path):

@@ -21,14 +21,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from remit import private
 from remit.errors import RemitError
 
 VERSION = 1
 _VERSION_FILE = "version.json"
 _LOCK_FILE = "lock"
-_BESIDE = ".new"
 # What other commands may have put here before the embedded stack was ever started.
-_OURS = frozenset({_LOCK_FILE, _VERSION_FILE + _BESIDE, "remit.toml", "sessions", "audit", "logs"})
+_OURS = frozenset({_LOCK_FILE, "remit.toml", "sessions", "audit", "logs", "tools.json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ class StateFolder:
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Replace the file ``name`` (a relative path) as a whole, mode 0600."""
-        return _replace(self.path / name, content)
+        private.replace(file := self.path / name, content)
+        return file
 
     def write_json(self, name: str, document: Any) -> Path:
         """Replace the file ``name`` by a JSON document."""
@@ -140,14 +141,15 @@ class StateFolder:
 def _identity(path: Path) -> str:
     file = path / _VERSION_FILE
     if not file.exists():
-        others = {entry.name for entry in path.iterdir()} - _OURS
+        there = {entry.name for entry in path.iterdir()}
+        others = {name for name in there - _OURS if not name.startswith(private.draft(_VERSION_FILE))}
         if others:
             raise RemitError(
                 f"{path} is not a state folder: it holds {min(others)!r}",
                 code="state.foreign",
                 next_action="Choose an empty or new folder with --home or REMIT_HOME.",
             )
-        _replace(file, json.dumps({"version": VERSION, "id": str(uuid.uuid4())}) + "\n")
+        private.replace(file, json.dumps({"version": VERSION, "id": str(uuid.uuid4())}) + "\n")
     try:
         document = json.loads(file.read_bytes())
         version, identity = document["version"], str(document["id"])
@@ -160,18 +162,3 @@ def _identity(path: Path) -> str:
             next_action="Move it away, or choose another folder with --home or REMIT_HOME.",
         )
     return identity
-
-
-def _replace(file: Path, content: str | bytes) -> Path:
-    data = content.encode() if isinstance(content, str) else content
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = file.with_name(file.name + _BESIDE)
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        os.fchmod(descriptor, 0o600)
-        out.write(data)
-        out.flush()
-        os.fsync(descriptor)
-    beside.replace(file)
-    return file

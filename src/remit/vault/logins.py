@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from remit import private
 from remit.confined import Confined
 from remit.errors import Refused
 from remit.vault.paths import join
@@ -125,12 +126,7 @@ class TokenFile:
             "entity_id": session.entity_id,
             "expires_at": session.expires_at,
         }
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".new")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600, exist_ok=False)
-        draft.write_text(json.dumps(held))
-        draft.replace(path)
+        private.replace(path, json.dumps(held))
 
     def _refused(self, why: str) -> Refused:
         return Refused(

@@ -68,7 +68,8 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
 def test_what_other_commands_leave_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "sessions").mkdir()
     (tmp_path / "remit.toml").write_text("")
-    (tmp_path / "version.json.new").write_text("{")  # a crash while it was made
+    (tmp_path / "tools.json").write_text("[]")
+    (tmp_path / ".version.json.x1y2").write_text("{")  # a crash while it was made
     state = StateFolder.open(tmp_path)
     assert json.loads((tmp_path / "version.json").read_text()) == {"version": 1, "id": state.id}
 
@@ -108,7 +109,6 @@ def test_a_link_in_the_place_of_a_new_file_is_not_followed(tmp_path: Path) -> No
     state = StateFolder.open(tmp_path / "s")
     victim = tmp_path / "victim"
     victim.write_text("kept")
-    (state.path / "x.new").symlink_to(victim)
     (state.path / "x").symlink_to(victim)
     state.write("x", "new")
     assert victim.read_text() == "kept"
