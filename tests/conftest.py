@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from temporalio.service import RPCError
 from temporalio.worker import _workflow
 
-from remit.assembly import Parts, assemble
+from remit.assembly import Parts, assemble, temporal_client
 from remit.embedded import Stack
 from remit.embedded.openbao import OpenBao
 from remit.embedded.postgres import Postgres
@@ -36,6 +40,7 @@ def _patient(self: Any, **given: Any) -> None:
 _workflow._WorkflowWorker.__init__ = _patient  # type: ignore[method-assign]
 REPOSITORY = Path(__file__).parent.parent
 POLICIES = REPOSITORY / "policies"
+STARTED: list[Stack] = []
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +49,28 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("stack") / "home"
     running = Stack(home, port_base=0, bootstrap=lambda started: provision(started, policies=POLICIES))
     running.start()
+    STARTED.append(running)
     yield running
+    STARTED.remove(running)
     running.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """End what a file leaves in Temporal, after its workers are gone: the next finds no task nobody answers for."""
+    yield
+    for running in STARTED:
+        with ThreadPoolExecutor(1) as elsewhere:  # an event loop may run here
+            elsewhere.submit(asyncio.run, _ended(Settings.load(home=running.home))).result()
+
+
+async def _ended(settings: Settings) -> None:
+    client = await temporal_client(settings)
+    async for schedule in await client.list_schedules():
+        await client.get_schedule_handle(schedule.id).delete()
+    async for one in client.list_workflows("ExecutionStatus = 'Running'"):
+        with suppress(RPCError):  # it ended meanwhile
+            await client.get_workflow_handle(one.id).terminate("the tests of this file are over")
 
 
 @pytest.fixture(scope="session")

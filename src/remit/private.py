@@ -12,7 +12,10 @@ from pathlib import Path
 
 
 def replace(file: Path, content: str | bytes) -> None:
-    """Write a file with mode 0600, its folder with mode 0700 where it is missing. A link in its place is not followed."""
+    """Write a file with mode 0600, a missing folder for it with mode 0700.
+
+    A link in its place is replaced, not followed.
+    """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=draft(file.name), dir=file.parent)
     beside = Path(name)

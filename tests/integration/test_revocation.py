@@ -16,6 +16,7 @@ from remit.assembly import Parts, temporal_client
 from remit.cascade import workflow_id
 from remit.client import Remit, stopping
 from remit.client.connection import Connection
+from remit.destroying import Destroying
 from remit.embedded import Stack
 from remit.errors import Held, NeedsApproval, NotLive, Refused, RemitError
 from remit.live import CascadeRecord
@@ -38,6 +39,8 @@ SLOW = '{tool: report.publish, input: {table: slow, sql: "select 6 as cascaded, 
 @pytest.fixture(scope="module")
 async def worker(settings: Settings) -> AsyncIterator[Parts]:
     async with serving(settings, watch=60) as parts:  # whoever stops a task destroys its credential, not its watch
+        for left in await parts.registry.live.all_leases():  # by other files; what is counted here is whole principals'
+            await Destroying(parts.registry, parts.vault).destroy(left)
         yield parts
 
 
