@@ -27,7 +27,7 @@ def replace(file: Path, content: str | bytes) -> None:
             os.fsync(descriptor)
         beside.replace(file)
     except BaseException:
-        beside.unlink()
+        beside.unlink(missing_ok=True)  # or its error would hide the first
         raise
 
 

@@ -143,8 +143,7 @@ class Secrets:
 
     def keep(self, name: str, value: bytes) -> None:
         """Keep a secret somebody else made."""
-        file = self._home / name
-        private.replace(file, value)
+        private.replace(self._home / name, value)
 
 
 def checked(person: str) -> str:

@@ -52,11 +52,12 @@ class _Cut:
     def object(self, value: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for number, (name, item) in enumerate(value.items()):
-            shortest = min(LONGEST_TEXT, len(str(name)))  # a name is never cut for want of room: it would name nothing
-            if number == MOST_ENTRIES or self._left <= shortest:
+            named = str(name)
+            # A name is never cut for want of room: it would name nothing.
+            if number == MOST_ENTRIES or self._left <= min(LONGEST_TEXT, len(named)):
                 kept["cut"] = f"{_CUT}; {len(value) - number} more"
                 break
-            shown = self._text(str(name))  # before its value takes the room
+            shown = self._text(named)  # before its value takes the room
             kept[shown] = self._value(item, depth=depth + 1)
         return kept
 
